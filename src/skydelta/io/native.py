@@ -1,0 +1,271 @@
+"""The native image format: IMAGE, MASK, VARIANCE and PSFGRID (or PSF) HDUs.
+
+A product carries no date and no checksum comment, so the same input and configuration give the
+same bytes.
+"""
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from skydelta.errors import BadImageError, BadVarianceError, InputError
+from skydelta.exposure import Exposure
+from skydelta.io.wcs import header_of, wcs_from_header
+from skydelta.mask import Mask
+from skydelta.photocalib import PhotoCalib
+from skydelta.psf import GridPsf
+
+_MAGGIES_TO_NJY = 10.0 ** (31.4 / 2.5)
+
+
+@contextmanager
+def replacing(path):
+    """A temporary path beside `path` that takes its name when the block ends without error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_exposure(path, exposure, extra=()):
+    """Write an exposure in the native format.
+
+    Parameters
+    ----------
+    path
+        Destination; replaced as a whole or not at all.
+    exposure
+        What to write.
+    extra
+        Further HDUs that follow the standard ones.
+    """
+    with replacing(path) as partial:
+        fits.HDUList([*exposure_hdus(exposure), *extra]).writeto(
+            partial, overwrite=True, output_verify="silentfix"
+        )
+
+
+def exposure_hdus(exposure):
+    """The HDUs of an exposure: primary, IMAGE, MASK, VARIANCE and, if it has a PSF, PSFGRID."""
+    image_header = header_of(exposure.wcs)
+    mask_header = image_header.copy()
+    for name, bit in sorted(exposure.mask.planes.items(), key=lambda item: item[1]):
+        mask_header[f"HIERARCH MP_{name}" if len(name) > 5 else f"MP_{name}"] = bit
+    hdus = [
+        fits.PrimaryHDU(header=_primary_header(exposure)),
+        fits.ImageHDU(_big_endian(exposure.image, ">f4"), image_header, name="IMAGE"),
+        fits.ImageHDU(_big_endian(exposure.mask.array, ">i4"), mask_header, name="MASK"),
+        fits.ImageHDU(_big_endian(exposure.variance, ">f4"), image_header.copy(), name="VARIANCE"),
+    ]
+    if exposure.psf is not None:
+        hdus.append(psf_hdu(exposure.psf))
+    return hdus
+
+
+def _big_endian(array, dtype):
+    """FITS byte order, so that astropy writes the array as it is instead of swapping it twice."""
+    return np.ascontiguousarray(array).astype(dtype, copy=False)
+
+
+def _primary_header(exposure):
+    header = fits.Header()
+    header["FILTER"] = (exposure.band, "filter")
+    for key, value, comment in (
+        ("MJD-OBS", exposure.mjd, "[d] mid-exposure"),
+        ("EXPTIME", exposure.exptime, "[s] exposure time"),
+        ("GAIN", exposure.gain, "electrons per count"),
+        ("SATURATE", exposure.saturate, "[count] saturation level"),
+    ):
+        if np.isfinite(value):
+            header[key] = (float(value), comment)
+    if exposure.photo_calib is not None:
+        calib = exposure.photo_calib
+        header["MAGZERO"] = (float(calib.zero_point), "AB magnitude of 1 count")
+        header["NJYSCALE"] = (calib.scale, "nJy per count")
+        header["NJYSCERR"] = (calib.scale_err, "standard error of NJYSCALE")
+    for key, value in exposure.meta.items():
+        header[key] = value
+    for note in exposure.notes:
+        header["HISTORY"] = note
+    return header
+
+
+def psf_hdu(psf):
+    """A GridPsf as the PSFGRID binary table."""
+    columns = [
+        fits.Column("x", "D", unit="pix", array=psf.x),
+        fits.Column("y", "D", unit="pix", array=psf.y),
+        fits.Column(
+            "stamp",
+            f"{psf.size**2}E",
+            dim=f"({psf.size},{psf.size})",
+            array=np.asarray(psf.data, np.float32),
+        ),
+    ]
+    return fits.BinTableHDU.from_columns(columns, name="PSFGRID")
+
+
+def is_native(hdul):
+    """Whether an open FITS file has the native planes."""
+    names = {hdu.name for hdu in hdul}
+    return {"IMAGE", "MASK", "VARIANCE"} <= names and "ARCHIVE_INDEX" not in names
+
+
+def read_native(hdul):
+    """An exposure from an open native file.
+
+    Raises
+    ------
+    InputError
+        Of the type that fits: no WCS, bad PSF, bad variance, no usable pixel.
+    """
+    primary = hdul[0].header
+    image_hdu = hdul["IMAGE"]
+    header = _merged(primary, image_hdu.header)
+    image = _plane(image_hdu.data, np.float32)
+    variance = _plane(hdul["VARIANCE"].data, np.float32)
+    mask = Mask(_plane(hdul["MASK"].data, np.int32), mask_planes(hdul["MASK"].header)).canonical()
+    exposure = Exposure(
+        image=image,
+        variance=variance,
+        mask=mask,
+        wcs=wcs_from_header(image_hdu.header),
+        psf=_read_psf(hdul),
+        photo_calib=photo_calib_from_header(header),
+        **observation_from_header(header),
+        meta={
+            k: primary[k] for k in primary if k not in _STANDARD_CARDS and k not in _STRUCTURAL
+        },
+        notes=tuple(str(line) for line in primary.get("HISTORY", [])),
+    )
+    return mark_unusable(exposure)
+
+
+_STANDARD_CARDS = {
+    *("FILTER", "MJD-OBS", "EXPTIME", "GAIN", "SATURATE"),
+    *("MAGZERO", "NJYSCALE", "NJYSCERR"),
+}
+_STRUCTURAL = {"SIMPLE", "BITPIX", "NAXIS", "EXTEND", "HISTORY", "COMMENT", ""}
+
+
+def _merged(*headers):
+    merged = fits.Header()
+    for header in headers:
+        merged.update(header)
+    return merged
+
+
+def _plane(data, dtype):
+    return np.ascontiguousarray(data, dtype=dtype)
+
+
+def mask_planes(header):
+    """Bit numbers by plane name from the MP_ cards of a mask header.
+
+    Raises
+    ------
+    InputError
+        If the header has none: bits without names cannot be interpreted.
+    """
+    planes = {key[3:]: int(header[key]) for key in header if key.startswith("MP_")}
+    if not planes:
+        msg = "the mask has no MP_<PLANE> cards: its bits have no names"
+        raise InputError(msg)
+    return planes
+
+
+def _read_psf(hdul):
+    names = {hdu.name for hdu in hdul}
+    if "PSFGRID" in names:
+        table = hdul["PSFGRID"].data
+        return GridPsf(
+            np.array(table["x"], float),
+            np.array(table["y"], float),
+            np.array(table["stamp"], float),
+        )
+    if "PSF" in names:
+        return GridPsf.constant(np.array(hdul["PSF"].data, float))
+    return None
+
+
+def photo_calib_from_header(header):
+    """The photometric scale of a header (NJYSCALE, MAGZERO, MAGZP or FLUXMAG0), or None."""
+    if header.get("NJYSCALE"):
+        return PhotoCalib(float(header["NJYSCALE"]), float(header.get("NJYSCERR", 0.0)))
+    for key in ("MAGZERO", "MAGZP"):
+        value = header.get(key)
+        if isinstance(value, int | float) and np.isfinite(value):
+            return PhotoCalib.from_zero_point(float(value))
+    fluxmag0 = header.get("FLUXMAG0")
+    if isinstance(fluxmag0, int | float) and fluxmag0 > 0:
+        scale = _MAGGIES_TO_NJY / fluxmag0
+        return PhotoCalib(scale, scale * float(header.get("FLUXMAG0ERR", 0.0)) / fluxmag0)
+    return None
+
+
+def observation_from_header(header):
+    """band, mjd, exptime, gain and saturate as keyword arguments of Exposure."""
+
+    def number(key, default):
+        value = header.get(key)
+        return float(value) if isinstance(value, int | float) else default
+
+    return {
+        "band": str(header.get("FILTER", "")).strip(),
+        "mjd": number("MJD-OBS", np.nan),
+        "exptime": number("EXPTIME", np.nan),
+        "gain": number("GAIN", np.nan),
+        "saturate": number("SATURATE", np.inf),
+    }
+
+
+def mark_unusable(exposure):
+    """NO_DATA set, and variance NaN, wherever image or variance cannot be used.
+
+    Raises
+    ------
+    BadImageError
+        If no pixel is left.
+    BadVarianceError
+        If the variance is nowhere positive, or negative on more than 1 % of the usable pixels.
+    """
+    finite = np.isfinite(exposure.image)
+    if not finite.any():
+        msg = "the image has no finite pixel"
+        raise BadImageError(msg)
+    usable = finite & ~exposure.mask.any("NO_DATA")
+    positive = exposure.variance > 0
+    if not (positive & usable).any():
+        msg = "the variance is nowhere positive"
+        raise BadVarianceError(msg)
+    negative = np.count_nonzero((exposure.variance < 0) & usable)
+    if negative > 0.01 * np.count_nonzero(usable):
+        msg = (
+            f"the variance is negative on {negative} pixels: is the plane a weight map, "
+            "or was a background subtracted from it?"
+        )
+        raise BadVarianceError(msg, n_negative=int(negative))
+    bad = ~(finite & positive & np.isfinite(exposure.variance))
+    new = bad & usable
+    if not bad.any():
+        return exposure
+    marked = exposure.replace(
+        mask=exposure.mask.with_plane("NO_DATA", bad),
+        image=np.where(finite, exposure.image, np.float32(0)),
+        variance=np.where(bad, np.float32(np.nan), exposure.variance),
+    )
+    if negative:
+        return marked.noted(f"{negative} pixels of negative variance were set to NO_DATA")
+    if new.any():
+        return marked.noted(
+            f"{np.count_nonzero(new)} unmasked pixels without finite value and positive variance "
+            "were set to NO_DATA"
+        )
+    return marked

@@ -1,0 +1,58 @@
+"""Celestial WCS from and to FITS headers."""
+
+import warnings
+
+from astropy.io import fits
+from astropy.wcs import WCS, FITSFixedWarning
+
+from skydelta.errors import NoWcsError
+
+
+def wcs_from_header(header):
+    """The celestial WCS of an image header.
+
+    Raises
+    ------
+    NoWcsError
+        If there is none, it is not celestial, or it cannot be evaluated.
+    """
+    ctypes = [str(header.get(f"CTYPE{i}", "")) for i in (1, 2)]
+    if not any(ctypes):
+        msg = "the image has no WCS (no CTYPE1, CTYPE2): solve its astrometry first"
+        raise NoWcsError(msg)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        try:
+            wcs = WCS(_without_alternates(header))
+        except Exception as error:  # wcslib raises a family without a common public base
+            msg = f"the WCS cannot be read: {error}"
+            raise NoWcsError(msg) from error
+    if not wcs.has_celestial or wcs.naxis != 2:
+        msg = f"the WCS is not a celestial one of two axes: CTYPE1, CTYPE2 = {ctypes}"
+        raise NoWcsError(msg)
+    return wcs
+
+
+def _without_alternates(header):
+    """The header without LSST's LINEAR alternate WCS and its SIP cards left unambiguous."""
+    clean = header.copy()
+    for key in ("CTYPE1A", "CTYPE2A", "CRPIX1A", "CRPIX2A", "CRVAL1A", "CRVAL2A"):
+        clean.remove(key, ignore_missing=True)
+    for key in ("CUNIT1A", "CUNIT2A"):
+        clean.remove(key, ignore_missing=True)
+    return clean
+
+
+def header_of(wcs):
+    """WCS cards of an image header, TAN-SIP and TPV distortions included."""
+    header = wcs.to_header(relax=True)
+    if wcs.wcs.has_cd():
+        # to_header() writes PC and CDELT=1; CD is what most readers of distorted WCS expect.
+        for i in (1, 2):
+            for j in (1, 2):
+                value = header.pop(f"PC{i}_{j}", 1.0 if i == j else 0.0)
+                header[f"CD{i}_{j}"] = value * header.get(f"CDELT{i}", 1.0)
+            header.pop(f"CDELT{i}", None)
+    for key in ("DATE-OBS", "MJD-OBS", "DATE-REF", "MJDREF", "DATEREF", "MJDREFI", "MJDREFF"):
+        header.remove(key, ignore_missing=True)
+    return fits.Header(header)
