@@ -1,0 +1,356 @@
+"""The template stage: all coadds under an exposure, each resampled once to its grid, combined."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from skydelta.errors import BandMismatchError, NoOverlapError, NoPhotoCalibError, NoPsfError
+from skydelta.exposure import Exposure
+from skydelta.mask import PLANES, Mask, add_planes
+from skydelta.pixelmap import PixelMap
+from skydelta.psf import GridPsf, grid_nodes
+from skydelta.resample import ORDER, noise_correlation, resample, warp_stamp
+
+log = logging.getLogger(__name__)
+
+_MIN_SHARED_PIXELS = 2000
+_NOISE_LAGS = 6
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template on an exposure's grid.
+
+    Parameters
+    ----------
+    exposure
+        Image, variance (equivalent white noise), mask, PSF and calibration.
+    coverage
+        (ny, nx) uint8, number of coadds that contribute to each pixel.
+    noise_correlation
+        (13, 13) autocorrelation of the background noise, sum 1.
+    """
+
+    exposure: Exposure
+    coverage: np.ndarray
+    noise_correlation: np.ndarray
+
+    @property
+    def covered_fraction(self):
+        """Fraction of the exposure's pixels with template data."""
+        return float(np.mean(self.coverage > 0))
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One coadd on the exposure's grid, on the common photometric scale."""
+
+    resampled: object
+    weight: np.ndarray
+    psf: object
+    pixel_map: PixelMap
+    scale: float
+    noise_correlation: np.ndarray
+
+
+def build_template(
+    wcs,
+    shape,
+    coadds,
+    *,
+    band="",
+    lanczos_order=ORDER,
+    overlap_noise="measured",
+    min_coverage=0.1,
+    psf_nodes=7,
+):
+    """Coadds combined on the grid of an exposure.
+
+    Each coadd is resampled once, straight to the exposure. Where several overlap they are averaged
+    with the inverse of their *background* variance: weights that knew the sources' own photon
+    noise would change the PSF with brightness. With weights w, pixel variances V and a
+    correlation r between the noise of two coadds the variance of the mean is
+    ((1 - r) sum w^2 V + r (sum w sqrt(V))^2) / (sum w)^2.
+
+    Parameters
+    ----------
+    wcs, shape
+        WCS and (ny, nx) of the exposure.
+    coadds
+        Iterable of Exposure; read one at a time if it is a generator.
+    band
+        Filter of the exposure, for the check against each coadd's.
+    lanczos_order
+        3 or more; higher orders interpolate better and spread bad pixels further.
+    overlap_noise
+        How the noise of overlapping coadds is related: ``"shared"`` (r = 1: patches cut from the
+        same input exposures), ``"independent"`` (r = 0), or ``"measured"`` from the scatter of
+        their difference, falling back to shared where too few pixels overlap.
+    min_coverage
+        Smallest covered fraction of the exposure worth going on with.
+    psf_nodes
+        The template's PSF is sampled on psf_nodes x psf_nodes positions.
+
+    Returns
+    -------
+    Template
+
+    Raises
+    ------
+    NoOverlapError
+        If less than `min_coverage` of the exposure is covered.
+    BandMismatchError, NoPhotoCalibError, NoPsfError
+        If a coadd does not fit.
+    """
+    layers, meta, notes, calib = [], [], [], None
+    first = None
+    for coadd in coadds:
+        _check(coadd, band)
+        calib = calib or coadd.photo_calib
+        layer = _make_layer(coadd, wcs, shape, calib, lanczos_order)
+        if layer is None:
+            continue
+        first = first or coadd
+        layers.append(layer)
+        meta.append(coadd.exptime)
+        notes += [n for n in coadd.notes if n not in notes]
+    if not layers:
+        msg = "no coadd gives a pixel on this exposure"
+        raise NoOverlapError(msg, coverage=0.0)
+    correlation, how = _overlap_correlation(layers, shape, overlap_noise)
+    image, variance, mask, coverage = _combine(layers, shape, correlation)
+    covered = float(np.mean(coverage > 0))
+    if covered < min_coverage:
+        msg = f"coadds cover {covered:.3f} of the exposure, less than min_coverage={min_coverage}"
+        raise NoOverlapError(msg, coverage=covered)
+    x, y = (a.ravel() for a in np.meshgrid(*(grid_nodes(n, psf_nodes) for n in shape[::-1])))
+    shares = _node_shares(layers, x, y)
+    notes.append(
+        f"template of {len(layers)} coadds, coverage {covered:.4f}, noise correlation of "
+        f"overlapping coadds {correlation:.2f} ({how})"
+    )
+    log.info(notes[-1])
+    exposure = Exposure(
+        image=image,
+        variance=variance,
+        mask=mask,
+        wcs=wcs,
+        psf=_combine_psf(layers, x, y, shares, lanczos_order),
+        photo_calib=calib,
+        band=band or first.band,
+        exptime=float(np.nanmean(meta)) if np.isfinite(meta).any() else np.nan,
+        saturate=first.saturate,
+        meta={
+            "NCOADD": (len(layers), "coadds in the template"),
+            "COVERAGE": (covered, "fraction of pixels with template data"),
+            "OVLPCORR": (correlation, f"noise correlation of overlapping coadds, {how}"),
+            "LANCZOS": (lanczos_order, "order of the resampling kernel"),
+            "WCSMAPER": (
+                max(layer.pixel_map.error for layer in layers),
+                "[pix] largest error of the interpolated WCS",
+            ),
+        },
+        notes=tuple(notes),
+    )
+    weights = shares.mean(axis=1)
+    noise = sum(w * layer.noise_correlation for w, layer in zip(weights, layers, strict=True))
+    return Template(exposure, coverage, noise / noise.sum())
+
+
+def _check(coadd, band):
+    if band and coadd.band and coadd.band != band:
+        msg = f"the exposure is in band {band!r}, the coadd in {coadd.band!r}"
+        raise BandMismatchError(msg)
+    if coadd.photo_calib is None:
+        msg = (
+            "a coadd has no zero point (MAGZERO, MAGZP or FLUXMAG0 in its header): "
+            "set input.coadd_zero_point"
+        )
+        raise NoPhotoCalibError(msg)
+    if coadd.psf is None:
+        msg = "a coadd has no PSF"
+        raise NoPsfError(msg)
+
+
+def _make_layer(coadd, wcs, shape, calib, order):
+    pixel_map = PixelMap.between(wcs, shape, coadd.wcs)
+    resampled = resample(coadd, pixel_map, shape, order=order)
+    if resampled is None:
+        return None
+    valid = ~resampled.mask.any("NO_DATA")
+    if not valid.any():
+        return None
+    scale = coadd.photo_calib.scale / calib.scale
+    if scale != 1.0:
+        np.multiply(resampled.image, np.float32(scale), out=resampled.image)
+        np.multiply(resampled.variance, np.float32(scale**2), out=resampled.variance)
+    ny, nx = resampled.image.shape
+    box = (resampled.x0, resampled.y0, resampled.x0 + nx, resampled.y0 + ny)
+    return _Layer(
+        resampled=resampled,
+        weight=_background_weight(resampled.variance, valid),
+        psf=coadd.psf,
+        pixel_map=pixel_map,
+        scale=scale,
+        noise_correlation=noise_correlation(pixel_map, box, order=order, lags=_NOISE_LAGS),
+    )
+
+
+def _background_weight(variance, valid, cell=128):
+    """Inverse of the background variance: medians in cells, bilinear between their centres.
+
+    Zero where the coadd has no data. Cells without data take the median of the others.
+    """
+    ny, nx = variance.shape
+    my, mx = max(ny // cell, 1), max(nx // cell, 1)
+    ys, xs = np.linspace(0, ny, my + 1).astype(int), np.linspace(0, nx, mx + 1).astype(int)
+    medians = np.full((my, mx), np.nan)
+    for j in range(my):
+        for i in range(mx):
+            cut = slice(ys[j], ys[j + 1], 4), slice(xs[i], xs[i + 1], 4)
+            inside = variance[cut][valid[cut]]
+            if inside.size:
+                medians[j, i] = np.median(inside)
+    typical = np.nanmedian(medians) if np.isfinite(medians).any() else np.median(variance[valid])
+    medians[~np.isfinite(medians)] = typical
+    smooth = upsample(1.0 / medians, (ny, nx))
+    smooth[~valid] = 0.0
+    return smooth
+
+
+def upsample(cells, shape):
+    """Cell values at (ny, nx) pixels, bilinear between cell centres, constant outside them."""
+    ny, nx = shape
+    my, mx = cells.shape
+    along_y = _hat_matrix(ny, my)
+    along_x = _hat_matrix(nx, mx)
+    return (along_y @ cells.astype(np.float32) @ along_x.T).astype(np.float32)
+
+
+def _hat_matrix(length, count):
+    edges = np.linspace(0, length, count + 1)
+    centres = 0.5 * (edges[1:] + edges[:-1]) - 0.5
+    at = np.arange(length)
+    return np.stack([np.interp(at, centres, row) for row in np.eye(count)], axis=1).astype(
+        np.float32
+    )
+
+
+def _overlap_correlation(layers, shape, overlap_noise):
+    """(r, how it was found)."""
+    if overlap_noise == "independent":
+        return 0.0, "as configured"
+    if overlap_noise == "shared" or len(layers) == 1:
+        return 1.0, "as configured" if overlap_noise == "shared" else "one coadd"
+    values, counts = [], []
+    for i, a in enumerate(layers):
+        for b in layers[i + 1 :]:
+            value, count = _pair_correlation(a, b)
+            if count >= _MIN_SHARED_PIXELS:
+                values.append(value)
+                counts.append(count)
+    if not values:
+        return 1.0, "assumed: too few shared pixels to measure"
+    return float(np.clip(np.average(values, weights=counts), 0.0, 1.0)), "measured"
+
+
+def _pair_correlation(a, b):
+    """Noise correlation of two layers from var(a - b), in which the sky cancels."""
+    (ya, xa), (yb, xb) = a.resampled.slices, b.resampled.slices
+    y0, y1 = max(ya.start, yb.start), min(ya.stop, yb.stop)
+    x0, x1 = max(xa.start, xb.start), min(xa.stop, xb.stop)
+    if y1 <= y0 or x1 <= x0:
+        return 0.0, 0
+    cut_a = slice(y0 - ya.start, y1 - ya.start), slice(x0 - xa.start, x1 - xa.start)
+    cut_b = slice(y0 - yb.start, y1 - yb.start), slice(x0 - xb.start, x1 - xb.start)
+    both = (a.weight[cut_a] > 0) & (b.weight[cut_b] > 0)
+    count = int(np.count_nonzero(both))
+    if count < _MIN_SHARED_PIXELS:
+        return 0.0, count
+    difference = (a.resampled.image[cut_a] - b.resampled.image[cut_b])[both]
+    # The mean pixel variance of a resampled image is its white equivalent times rho(0).
+    va = np.median(a.resampled.variance[cut_a][both]) * a.noise_correlation.max()
+    vb = np.median(b.resampled.variance[cut_b][both]) * b.noise_correlation.max()
+    low, high = np.percentile(difference, [15.865, 84.135])
+    scatter = (0.5 * (high - low)) ** 2
+    return float((va + vb - scatter) / (2.0 * np.sqrt(va * vb))), count
+
+
+def _combine(layers, shape, r):
+    """Weighted mean image, its variance, mask and coverage."""
+    planes = dict(PLANES)
+    for layer in layers:
+        planes = add_planes(planes, layer.resampled.mask.planes)
+    no_data = np.int32(1 << planes["NO_DATA"])
+    coverage = np.zeros(shape, np.uint8)
+    sum_w = np.zeros(shape, np.float32)
+    image = np.zeros(shape, np.float32)
+    independent = np.zeros(shape, np.float32)
+    shared = np.zeros(shape, np.float32)
+    bits = np.zeros(shape, np.int32)
+    for layer in layers:
+        cut, w = layer.resampled.slices, layer.weight
+        variance = np.where(w > 0, layer.resampled.variance, np.float32(0))
+        coverage[cut] += w > 0
+        sum_w[cut] += w
+        image[cut] += w * layer.resampled.image
+        independent[cut] += w * w * variance
+        shared[cut] += w * np.sqrt(variance)
+        layer_bits = Mask(layer.resampled.mask.array, layer.resampled.mask.planes).canonical()
+        bits[cut] |= np.where(w > 0, layer_bits.array, 0)
+    empty = coverage == 0
+    sum_w[empty] = 1.0
+    image /= sum_w
+    variance = ((1.0 - r) * independent + r * shared * shared) / (sum_w * sum_w)
+    variance[empty] = np.nan
+    bits[empty] |= no_data
+    return image, variance.astype(np.float32), Mask(bits, planes), coverage
+
+
+def _node_shares(layers, x, y):
+    """(n_layers, n_nodes) share of each coadd in the template at the nodes.
+
+    A node outside every coadd takes the mean shares of the others.
+    """
+    xi, yi = np.rint(x).astype(int), np.rint(y).astype(int)
+    shares = np.zeros((len(layers), x.size))
+    for k, layer in enumerate(layers):
+        rows, cols = layer.resampled.slices
+        inside = (xi >= cols.start) & (xi < cols.stop) & (yi >= rows.start) & (yi < rows.stop)
+        shares[k, inside] = layer.weight[yi[inside] - rows.start, xi[inside] - cols.start]
+    total = shares.sum(axis=0)
+    empty = total == 0
+    if empty.all():
+        shares[:] = np.array([layer.weight.sum() for layer in layers])[:, None]
+    elif empty.any():
+        shares[:, empty] = shares[:, ~empty].sum(axis=1, keepdims=True)
+    return shares / shares.sum(axis=0)
+
+
+def _combine_psf(layers, x, y, shares, order):
+    """PSF of the weighted mean at the nodes, on the exposure's grid.
+
+    Each coadd's own PSF is carried through the local linear part of the mapping with the same
+    kernel as its pixels. Stamps are not renormalised: their sum stays the enclosed flux.
+    """
+    size = max(_target_size(layer) for layer in layers)
+    stamps = np.zeros((x.size, size, size))
+    for share, layer in zip(shares, layers, strict=True):
+        used = np.flatnonzero(share > 0)
+        if used.size == 0:
+            continue
+        u, v = layer.pixel_map.at(x[used], y[used])
+        jacobians = layer.pixel_map.jacobian(x[used], y[used])
+        for node, stamp, jacobian in zip(used, layer.psf.stamps(u, v), jacobians, strict=True):
+            stamps[node] += share[node] * warp_stamp(stamp, jacobian, size, order=order)
+    return GridPsf(x, y, stamps)
+
+
+def _target_size(layer):
+    """Odd stamp size on the exposure's grid that holds the coadd's stamp."""
+    xm = np.array([layer.pixel_map.x_nodes.mean()])
+    ym = np.array([layer.pixel_map.y_nodes.mean()])
+    scale = np.sqrt(layer.pixel_map.area(xm, ym)[0, 0])
+    return 2 * int(np.ceil(layer.psf.size / 2.0 / scale)) + 1
+
