@@ -1,0 +1,249 @@
+"""Sky level and sky noise of an image, from a mesh of cells free of sources."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skydelta.errors import BadImageError
+
+_BLOCK = 4
+"""Side of the blocks in which sources are looked for, px: about the width of a star."""
+
+_MAX_SAMPLE = 64
+"""Rows and columns sampled in a cell: 4096 pixels give the level to 0.02 sigma."""
+
+
+@dataclass(frozen=True)
+class Background:
+    """Sky of an image; arrays are (ny, nx), indexed [y, x].
+
+    Parameters
+    ----------
+    level
+        float32, counts.
+    rms
+        float32, standard deviation of a sky pixel, counts.
+    blank
+        bool, usable pixels without a detected source.
+    """
+
+    level: np.ndarray
+    rms: np.ndarray
+    blank: np.ndarray
+
+    @property
+    def subtracted(self):
+        """Whether the sky was taken off before: its level is within a few sigma of zero."""
+        return bool(np.median(self.level[::8, ::8]) < 5.0 * np.median(self.rms[::8, ::8]))
+
+
+def estimate_background(image, excluded=None, *, cell=None, passes=2):
+    """Sky level and rms maps.
+
+    In each cell of a mesh the pixels are clipped at 3 sigma about their median; the median is the
+    level, and the distance down to the 16th percentile, which faint sources do not touch, the rms.
+    Sources found above the first level are left out of the next pass.
+
+    Parameters
+    ----------
+    image
+        (ny, nx), counts.
+    excluded
+        (ny, nx) bool, pixels not to use; those that are not finite never are.
+    cell
+        Side of a cell, px; default a quarter of the shorter axis within 32 and 128.
+    passes
+        Rounds of masking sources.
+
+    Raises
+    ------
+    BadImageError
+        If no cell has enough usable pixels.
+    """
+    image = np.array(image, np.float32)
+    if excluded is not None:
+        image[excluded] = np.nan
+    mesh = _Mesh(image.shape, cell or int(np.clip(min(image.shape) // 4, 32, 128)))
+    blocks = _block_means(image)
+    sources = np.zeros(blocks.shape, bool)
+    sampled = mesh.samples(image)
+    level, rms = mesh.statistics(sampled, sources, None)
+    for _ in range(passes):
+        sources = _source_blocks(blocks, mesh, level, rms)
+        level, rms = mesh.statistics(sampled, sources, level)
+    blank = np.isfinite(image)
+    blank[_pixels_of(sources, image.shape)] = False
+    return Background(mesh.expand(level, smooth=True), mesh.expand(rms, smooth=False), blank)
+
+
+def noise_correlation(image, background, clip=4.0):
+    """Mean correlation of blank-sky pixels with their neighbours along x and along y.
+
+    Zero for untouched pixels; about 0.5 and more where the image was resampled, so that the noise
+    of a sum of pixels is larger than their variances tell.
+    """
+    # Whole rows at a stride keep neighbours together and the cost of large images down.
+    rows = np.arange(0, image.shape[0] - 1, max(1, image.shape[0] // 512))
+    first, second = (
+        np.where(
+            background.blank[r],
+            (image[r] - background.level[r]) / background.rms[r],
+            np.float32(np.nan),
+        )
+        for r in (rows, rows + 1)
+    )
+    for plane in (first, second):
+        plane[np.abs(plane) > clip] = np.nan
+    variance = np.nanmean(first**2)
+    along_x = np.nanmean(first[:, 1:] * first[:, :-1])
+    along_y = np.nanmean(first * second)
+    return float(0.5 * (along_x + along_y) / variance)
+
+
+class _Mesh:
+    """Cells that tile an image and the pixels sampled in each."""
+
+    def __init__(self, shape, cell):
+        self.shape = shape
+        self.axes = [_CellAxis(length, cell) for length in shape]
+        self.counts = tuple(axis.n for axis in self.axes)
+
+    def samples(self, image):
+        """The pixels sampled in all cells, inf where they are not finite."""
+        y, x = self.axes
+        picked = image[np.ix_(y.sampled, x.sampled)]
+        picked[np.isnan(picked)] = np.inf
+        return picked
+
+    def by_cell(self, picked):
+        """Sampled pixels as one row per cell."""
+        y, x = self.axes
+        picked = picked.reshape(y.n, y.per_cell, x.n, x.per_cell)
+        return picked.swapaxes(1, 2).reshape(y.n * x.n, -1)
+
+    def statistics(self, sampled, sources, level):
+        """Level and rms of each cell, about an earlier estimate of the level if there is one."""
+        y, x = self.axes
+        block_y, block_x = (
+            np.minimum(axis.sampled // _BLOCK, n - 1)
+            for axis, n in zip(self.axes, sources.shape, strict=True)
+        )
+        values = np.where(sources[np.ix_(block_y, block_x)], np.float32(np.inf), sampled)
+        if level is not None:
+            values -= y.matrix(y.sampled, True) @ level @ x.matrix(x.sampled, True).T
+        values = self.by_cell(values)
+        median, rms, count = _clipped_statistics(values)
+        poor = count < max(30, 0.05 * values.shape[1])
+        if poor.all():
+            msg = "the sky cannot be measured: no region of the image is free of masked pixels"
+            raise BadImageError(msg)
+        grid = [_filled(np.where(poor, np.nan, a).reshape(self.counts)) for a in (median, rms)]
+        if level is not None:
+            grid[0] = grid[0] + level
+        return _despiked(grid[0]), _despiked(grid[1])
+
+    def expand(self, mesh, *, smooth, step=1):
+        """float32 map through the cells' values, at every pixel or at blocks of `step` pixels."""
+        wy, wx = (
+            axis.matrix(np.arange(length // step) * step + 0.5 * (step - 1), smooth)
+            for axis, length in zip(self.axes, self.shape, strict=True)
+        )
+        return wy @ mesh @ wx.T
+
+
+class _CellAxis:
+    """Cells along one axis of an image."""
+
+    def __init__(self, length, cell):
+        self.n = max(1, round(length / cell))
+        edges = np.linspace(0, length, self.n + 1)
+        self.centres = 0.5 * (edges[1:] + edges[:-1]) - 0.5
+        self.per_cell = min(_MAX_SAMPLE, length // self.n)
+        steps = (np.arange(self.per_cell) + 0.5) / self.per_cell
+        self.sampled = (edges[:-1, None] + steps * (length / self.n)).astype(int).ravel()
+
+    def matrix(self, at, smooth):
+        """(len(at), n) float32 interpolation from the cells: spline, or linear and held at ends."""
+        from scipy.interpolate import CubicSpline
+
+        if self.n == 1:
+            return np.ones((len(at), 1), np.float32)
+        unit = np.eye(self.n)
+        if smooth:
+            spline = CubicSpline(self.centres, unit, bc_type="natural")
+            return spline(at).astype(np.float32)
+        columns = [np.interp(at, self.centres, column) for column in unit]
+        return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _clipped_statistics(values, kappa=3.0, iterations=6):
+    """Median, lower-side sigma and number of the pixels left in each row; inf marks the unused."""
+    ordered = np.sort(values, axis=1)
+    rows = np.arange(len(ordered))
+    low = np.zeros(len(ordered), int)
+    high = np.count_nonzero(np.isfinite(ordered), axis=1)
+
+    def quantile(fraction):
+        position = low + (fraction * np.maximum(high - low - 1, 0)).astype(int)
+        return ordered[rows, np.minimum(position, ordered.shape[1] - 1)]
+
+    for _ in range(iterations):
+        median = quantile(0.5)
+        sigma = median - quantile(0.1587)
+        new_low = np.count_nonzero(ordered < (median - kappa * sigma)[:, None], axis=1)
+        new_high = np.count_nonzero(ordered <= (median + kappa * sigma)[:, None], axis=1)
+        if np.array_equal(new_low, low) and np.array_equal(new_high, high):
+            break
+        low, high = new_low, new_high
+    median = quantile(0.5)
+    return median, median - quantile(0.1587), high - low
+
+
+def _filled(mesh):
+    """Cells without a value (NaN) take that of the nearest cell that has one."""
+    from scipy.ndimage import distance_transform_edt
+
+    empty = np.isnan(mesh)
+    if not empty.any():
+        return mesh
+    nearest = distance_transform_edt(empty, return_distances=False, return_indices=True)
+    return mesh[tuple(nearest)]
+
+
+def _despiked(mesh):
+    """Cells far off the median of their neighbours (a galaxy fills them) replaced by it."""
+    from scipy.ndimage import median_filter
+
+    smooth = median_filter(mesh, size=3, mode="nearest")
+    deviation = mesh - smooth
+    scatter = 1.4826 * np.median(np.abs(deviation))
+    return np.where(np.abs(deviation) > 3.0 * scatter, smooth, mesh).astype(np.float32)
+
+
+def _block_means(image):
+    """Means of blocks of pixels; NaN where one of them is."""
+    ny, nx = (n // _BLOCK * _BLOCK for n in image.shape)
+    blocks = sum(image[k:ny:_BLOCK, :nx] for k in range(_BLOCK))
+    return sum(blocks[:, k::_BLOCK] for k in range(_BLOCK)) / np.float32(_BLOCK**2)
+
+
+def _source_blocks(blocks, mesh, level, rms, threshold=3.0):
+    """Bool, where a block stands above the sky or has a neighbour that does."""
+    from scipy.ndimage import binary_dilation
+
+    excess = blocks - mesh.expand(level, smooth=True, step=_BLOCK)
+    excess /= mesh.expand(rms, smooth=False, step=_BLOCK)
+    excess[~np.isfinite(excess)] = 0.0
+    # Measured on the blocks themselves: neighbouring pixels of a resampled image are correlated.
+    middle = np.median(excess)
+    noise = 1.4826 * np.median(np.abs(excess - middle))
+    return binary_dilation(excess > middle + threshold * noise, np.ones((3, 3), bool))
+
+
+def _pixels_of(blocks, shape):
+    """(ny, nx) bool of an image from its blocks; the last blocks reach to the edge."""
+    y, x = (
+        np.minimum(np.arange(n) // _BLOCK, count - 1)
+        for n, count in zip(shape, blocks.shape, strict=True)
+    )
+    return blocks[y][:, x]

@@ -1,0 +1,478 @@
+"""Least-squares solution of the spatially varying matching kernel from stamps of stars.
+
+Alard & Lupton (1998), with the spatial polynomials of Alard (2000) in Chebyshev form and a kernel
+sum that does not vary over the image. All stamps are treated at once: the separable basis makes
+their convolutions matrix products, and the normal equations are batched.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from skydelta.errors import BadKernelError, TooFewStarsError
+from skydelta.kernel import SpatialKernel
+from skydelta.kernel_basis import basis_transform, gaussian_basis, profiles
+from skydelta.polynomial import chebyshev, n_terms
+
+log = logging.getLogger(__name__)
+
+REJECT_REASONS = {0: "", 1: "flux ratio", 2: "residual", 3: "no weight"}
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """Cut-outs of science and template about the stars of the fit.
+
+    Parameters
+    ----------
+    x, y
+        (n,) integer pixel of each stamp's centre.
+    science, variance
+        (n, s, s): science counts and their variance.
+    template
+        (n, s + 2 half, s + 2 half): template counts, wider by the half kernel on every side.
+    good
+        (n, s, s) bool, pixels to be fitted.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    science: np.ndarray
+    variance: np.ndarray
+    template: np.ndarray
+    good: np.ndarray
+
+    def __len__(self):
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How the kernel is fitted.
+
+    Parameters
+    ----------
+    order
+        Total degree of the kernel's spatial polynomial; lowered when the stars cannot carry it.
+    background_order
+        Total degree of the background fitted with the kernel; lowered likewise.
+    min_stars
+        Fewest stars of a fit.
+    stars_per_term
+        Stars asked for each term of a spatial polynomial.
+    model_error
+        Relative error of the model added to the weights, so that the brightest stars, which are
+        limited by it and not by noise, do not outvote all others.
+    ridge
+        Prior width of each normalised basis coefficient in units of the kernel sum; 0 is none.
+    max_iterations
+        Rejection rounds.
+    flux_ratio_clip
+        Stars whose flux ratio is this many robust sigmas from the kernel sum are variable.
+    residual_clip
+        Stars whose rms residual is this many robust sigmas above the median are rejected.
+    """
+
+    order: int = 2
+    background_order: int = 2
+    min_stars: int = 3
+    stars_per_term: float = 3.0
+    model_error: float = 0.005
+    ridge: float = 1.0
+    max_iterations: int = 5
+    flux_ratio_clip: float = 4.0
+    residual_clip: float = 4.0
+
+
+@dataclass(frozen=True)
+class KernelSolution:
+    """A fitted kernel and how it came about.
+
+    Parameters
+    ----------
+    kernel
+        SpatialKernel.
+    sum_error
+        Standard error of the kernel sum.
+    condition
+        Condition number of the scaled normal matrix.
+    used
+        (n,) bool, stars of the final fit.
+    reason
+        (n,) int, why a star was rejected: a key of REJECT_REASONS.
+    flux_ratio
+        (n,) best flux scale of the model at each star, 1 for a constant star.
+    residual
+        (n,) rms of the residual over its noise, core pixels of each star.
+    iterations
+        Rounds of rejection.
+    """
+
+    kernel: SpatialKernel
+    sum_error: float
+    condition: float
+    used: np.ndarray
+    reason: np.ndarray
+    flux_ratio: np.ndarray
+    residual: np.ndarray
+    iterations: int
+
+
+def convolved_stamps(template, spec):
+    """Every basis function convolved with every stamp.
+
+    Parameters
+    ----------
+    template
+        (n, s + 2 half, s + 2 half).
+    spec
+        BasisSpec of half width `half`.
+
+    Returns
+    -------
+    ndarray
+        (n, n_basis, s * s).
+    """
+    width = template.shape[-1]
+    inner = width - 2 * spec.half
+    bands = [[_band_matrix(p, inner, width) for p in group] for group in profiles(spec)]
+    along_x = [[template @ band.T for band in group] for group in bands]
+    raw = np.empty((len(template), len(spec.terms), inner, inner))
+    for k, (m, i, j) in enumerate(spec.terms):
+        raw[:, k] = bands[m][j] @ along_x[m][i]
+    flat = raw.reshape(len(template), len(spec.terms), inner * inner)
+    return basis_transform(spec) @ flat
+
+
+def _band_matrix(profile, inner, width):
+    """(inner, width): valid convolution with a 1-d profile as a matrix."""
+    band = np.zeros((inner, width))
+    flipped = profile[::-1]
+    for row in range(inner):
+        band[row, row : row + flipped.size] = flipped
+    return band
+
+
+def normal_equations(design, data, weights):
+    """Per stamp: design W design^T and design W data.
+
+    Parameters
+    ----------
+    design
+        (n, k, pixels).
+    data, weights
+        (n, pixels).
+    """
+    weighted = design * weights[:, None, :]
+    return weighted @ design.transpose(0, 2, 1), np.einsum("nkp,np->nk", weighted, data)
+
+
+def spatial_system(matrices, vectors, p, q):
+    """Sum of the stamps' normal equations for a spatially varying kernel and background.
+
+    The unknowns are [a_0 | a_1 p ... a_(k-1) p | c q]: the first basis function is constant over
+    the image, the others carry the terms `p`, the background, the last row of each matrix, `q`.
+
+    Parameters
+    ----------
+    matrices
+        (n, k + 1, k + 1), background last.
+    vectors
+        (n, k + 1).
+    p, q
+        (n, terms) polynomials at the stamps, of the kernel and of the background.
+    """
+    count, terms, back = matrices.shape[1] - 1, p.shape[1], q.shape[1]
+    varying = (count - 1) * terms
+    size = 1 + varying + back
+    system, right = np.zeros((size, size)), np.zeros(size)
+    kern, bg = slice(1, 1 + varying), slice(1 + varying, size)
+    pp = p[:, :, None] * p[:, None, :]
+    pq = p[:, :, None] * q[:, None, :]
+    qq = q[:, :, None] * q[:, None, :]
+    system[0, 0] = matrices[:, 0, 0].sum()
+    system[0, kern] = np.einsum("ni,nt->it", matrices[:, 0, 1:-1], p).ravel()
+    system[0, bg] = matrices[:, 0, -1] @ q
+    inner = np.tensordot(matrices[:, 1:-1, 1:-1], pp, axes=(0, 0))
+    system[kern, kern] = inner.transpose(0, 2, 1, 3).reshape(varying, varying)
+    cross = np.tensordot(matrices[:, 1:-1, -1], pq, axes=(0, 0))
+    system[kern, bg] = cross.reshape(varying, back)
+    system[bg, bg] = np.tensordot(matrices[:, -1, -1], qq, axes=(0, 0))
+    lower = np.tril_indices(size, -1)
+    system[lower] = system.T[lower]
+    right[0] = vectors[:, 0].sum()
+    right[kern] = np.einsum("ni,nt->it", vectors[:, 1:-1], p).ravel()
+    right[bg] = vectors[:, -1] @ q
+    return system, right
+
+
+def solve(system, right, prior=None):
+    """Solution of symmetric normal equations, their inverse and condition number.
+
+    The system is scaled to a unit diagonal, which is what makes its condition number meaningful.
+
+    Parameters
+    ----------
+    system, right
+        Normal equations.
+    prior
+        Inverse prior variances added to the diagonal, or None.
+
+    Raises
+    ------
+    BadKernelError
+        If the system is singular or not finite.
+    """
+    if prior is not None:
+        system = system + np.diag(prior)
+    diagonal = np.diag(system).copy()
+    # A basis function without effect (its column is zero) stays out with coefficient 0.
+    diagonal[diagonal <= 0] = 1.0
+    scale = 1.0 / np.sqrt(diagonal)
+    scaled = system * scale * scale[:, None]
+    if not np.all(np.isfinite(scaled)):
+        msg = "the normal equations of the kernel are not finite"
+        raise BadKernelError(msg)
+    values, vectors = np.linalg.eigh(scaled)
+    live = values > values[-1] * 1e-13
+    if not live.any():
+        msg = "the normal equations of the kernel are singular: are both images constant?"
+        raise BadKernelError(msg)
+    inverse = (vectors[:, live] / values[live]) @ vectors[:, live].T
+    inverse = inverse * scale * scale[:, None]
+    return inverse @ right, inverse, float(values[-1] / values[live][0])
+
+
+def affordable_order(requested, n_stars, stars_per_term):
+    """Highest polynomial degree up to `requested` with enough stars for each of its terms."""
+    for order in range(requested, 0, -1):
+        if n_terms(order) * stars_per_term <= n_stars:
+            return order
+    return 0
+
+
+def fit_kernel(stamps, spec, shape, options=None):
+    """The kernel that turns the template into the science image, with stars rejected as needed.
+
+    Rounds of: fit; flux ratio of every star against the model (variable stars leave); rms residual
+    in its core (blends, artefacts leave); until nothing changes.
+
+    Parameters
+    ----------
+    stamps
+        Stamps.
+    spec
+        BasisSpec.
+    shape
+        (ny, nx) of the image.
+    options
+        FitOptions.
+
+    Returns
+    -------
+    KernelSolution
+
+    Raises
+    ------
+    TooFewStarsError
+        If fewer than `options.min_stars` stars are or remain usable.
+    BadKernelError
+        If the kernel sum is not positive.
+    """
+    options = options or FitOptions()
+    n = len(stamps)
+    if n < options.min_stars:
+        raise _too_few(n, options)
+    design = _with_constant(convolved_stamps(stamps.template, spec))
+    data = stamps.science.reshape(n, -1)
+    good = stamps.good.reshape(n, -1)
+    variance = stamps.variance.reshape(n, -1)
+    noise = _NoiseModel(data, variance, good, options.model_error)
+    weights = noise.weights(data)
+    weighable = good.mean(axis=1) > 0.5
+    core = _core_pixels(stamps.science.shape[-1])
+    reason = _judge_ratio(_raw_ratio(design[:, 0], data, good), weighable, options, floor=0.5)
+    for iteration in range(1, options.max_iterations + 1):
+        used = reason == 0
+        if used.sum() < options.min_stars:
+            raise _too_few(int(used.sum()), options)
+        fit = _fit_once(design, data, weights, stamps, spec, shape, used, options)
+        model, back = fit.model(design)
+        ratio = _flux_ratio(model, back, data, weights)
+        residual = _core_rms(data - model - back, noise.variance(model), good, core)
+        weights = noise.weights(model)
+        reason = _judge_ratio(ratio, weighable, options, floor=0.02)
+        reason = _judge_residual(residual, reason, options)
+        if iteration > 1 and np.array_equal(used, reason == 0):
+            break
+    used = reason == 0
+    if used.sum() < options.min_stars:
+        raise _too_few(int(used.sum()), options)
+    fit = _fit_once(design, data, weights, stamps, spec, shape, used, options)
+    model, back = fit.model(design)
+    if not fit.kernel.sum > 0:
+        msg = f"the kernel sum is {fit.kernel.sum:.4g}: the images do not show the same sky"
+        raise BadKernelError(msg, kernel_sum=fit.kernel.sum)
+    log.info(
+        "kernel: %d of %d stars, order %d, sum %.6g +- %.2g, condition %.3g, %d rounds",
+        used.sum(),
+        n,
+        fit.kernel.order,
+        fit.kernel.sum,
+        fit.sum_error,
+        fit.condition,
+        iteration,
+    )
+    return KernelSolution(
+        kernel=fit.kernel,
+        sum_error=fit.sum_error,
+        condition=fit.condition,
+        used=used,
+        reason=reason,
+        flux_ratio=_flux_ratio(model, back, data, weights),
+        residual=_core_rms(data - model - back, noise.variance(model), good, core),
+        iterations=iteration,
+    )
+
+
+def _too_few(n, options):
+    msg = (
+        f"{n} usable stars for the kernel, need {options.min_stars}: lower "
+        "subtract.stars.min_snr or subtract.stars.min_stars"
+    )
+    return TooFewStarsError(msg, n_stars=n, n_required=options.min_stars)
+
+
+def _with_constant(design):
+    n, _, pixels = design.shape
+    return np.concatenate([design, np.ones((n, 1, pixels))], axis=1)
+
+
+class _NoiseModel:
+    """Pixel variances of the stamps as a function of the model, free of the data's own noise."""
+
+    def __init__(self, data, variance, good, model_error):
+        self.sky = np.median(np.where(good, variance, np.nan), axis=1, keepdims=True)
+        self.sky = np.where(np.isfinite(self.sky), self.sky, np.nanmedian(self.sky))
+        level = np.median(data, axis=1, keepdims=True)
+        bright = good & (data - level > 5 * np.sqrt(self.sky))
+        # Counts of variance per count of star: 1 / gain, or 0 if the plane has no photon noise.
+        slope = ((variance - self.sky) / np.where(bright, data - level, 1.0))[bright]
+        self.slope = max(float(np.median(slope)), 0.0) if slope.size else 0.0
+        self.good = good
+        self.model_error = model_error
+
+    def variance(self, model):
+        """Sky and photon noise for a noiseless model above the background."""
+        return self.sky + self.slope * np.maximum(model, 0.0)
+
+    def weights(self, model):
+        """Inverse variances, model error included; zero on bad pixels."""
+        positive = np.maximum(model, 0.0)
+        return self.good / (self.variance(model) + (self.model_error * positive) ** 2)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    kernel: SpatialKernel
+    kernel_at: np.ndarray
+    background_at: np.ndarray
+    sum_error: float
+    condition: float
+
+    def model(self, design):
+        """(template part, background), each (n, pixels), at the stamps."""
+        return np.einsum("nk,nkp->np", self.kernel_at, design[:, :-1]), self.background_at[:, None]
+
+
+def _fit_once(design, data, weights, stamps, spec, shape, used, options):
+    count = int(used.sum())
+    order = affordable_order(options.order, count, options.stars_per_term)
+    background_order = affordable_order(options.background_order, count, options.stars_per_term)
+    p = chebyshev(order, stamps.x, stamps.y, shape)
+    q = chebyshev(background_order, stamps.x, stamps.y, shape)
+    matrices, vectors = normal_equations(design[used], data[used], weights[used])
+    system, right = spatial_system(matrices, vectors, p[used], q[used])
+    n_basis = design.shape[1] - 1
+    prior = None
+    if options.ridge > 0:
+        level = max(abs(vectors[:, 0].sum() / matrices[:, 0, 0].sum()), 1e-30)
+        prior = np.zeros(len(right))
+        prior[1 : 1 + (n_basis - 1) * p.shape[1]] = 1.0 / (options.ridge * level) ** 2
+    solution, covariance, condition = solve(system, right, prior)
+    coefficients = np.zeros((n_basis, p.shape[1]))
+    coefficients[0, 0] = solution[0]
+    coefficients[1:] = solution[1 : 1 + (n_basis - 1) * p.shape[1]].reshape(n_basis - 1, -1)
+    background = solution[1 + (n_basis - 1) * p.shape[1] :]
+    kernel = SpatialKernel(
+        basis=gaussian_basis(spec),
+        coefficients=coefficients,
+        order=order,
+        background=background,
+        background_order=background_order,
+        shape=tuple(shape),
+    )
+    return _Fit(
+        kernel, p @ coefficients.T, q @ background, float(np.sqrt(covariance[0, 0])), condition
+    )
+
+
+def _raw_ratio(template, data, good):
+    """Flux of each star over its template's, before any kernel is known, median 1."""
+    t = np.where(good, template - _median_rows(template, good), 0.0).sum(axis=1)
+    s = np.where(good, data - _median_rows(data, good), 0.0).sum(axis=1)
+    ratio = s / np.where(t != 0, t, np.inf)
+    middle = np.median(ratio)
+    return ratio / (middle if middle != 0 else 1.0)
+
+
+def _median_rows(values, good):
+    masked = np.where(good, values, np.nan)
+    masked[~good.any(axis=1)] = 0.0
+    return np.nanmedian(masked, axis=1, keepdims=True)
+
+
+def _flux_ratio(model, background, data, weights):
+    """Weighted least-squares scale of the model at each star."""
+    top = (weights * model * (data - background)).sum(axis=1)
+    bottom = (weights * model * model).sum(axis=1)
+    return top / np.where(bottom > 0, bottom, np.inf)
+
+
+def _core_pixels(width, fraction=0.5):
+    """Flat mask of the central pixels of a stamp."""
+    half = width // 2
+    yy, xx = np.mgrid[-half : half + 1, -half : half + 1]
+    return (np.hypot(xx, yy) <= max(fraction * half, 2.0)).ravel()
+
+
+def _core_rms(residual, variance, good, core):
+    inside = good & core
+    chi2 = np.where(inside, residual**2 / variance, 0.0).sum(axis=1)
+    return np.sqrt(chi2 / np.maximum(inside.sum(axis=1), 1))
+
+
+def _robust_sigma(values):
+    return 1.4826 * np.median(np.abs(values - np.median(values)))
+
+
+def _judge_ratio(ratio, weighable, options, *, floor):
+    """Reasons after the flux-ratio cut: far from the median by clip x scatter, or the floor."""
+    reason = np.where(weighable, 0, 3)
+    if weighable.any():
+        centre = np.median(ratio[weighable])
+        limit = options.flux_ratio_clip * _robust_sigma(ratio[weighable])
+        limit = max(limit, floor * abs(centre))
+        reason[weighable & ~(np.abs(ratio - centre) <= limit)] = 1
+    return reason
+
+
+def _judge_residual(residual, reason, options, *, floor=0.25):
+    """Reasons after the residual cut: rms above the median by clip x scatter, or the floor."""
+    used = reason == 0
+    if not used.any():
+        return reason
+    centre = np.median(residual[used])
+    limit = centre + max(options.residual_clip * _robust_sigma(residual[used]), floor)
+    return np.where(used & ~(residual <= limit), 2, reason)

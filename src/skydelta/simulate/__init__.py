@@ -1,0 +1,11 @@
+"""A made-up sky seen by a made-up camera: surveys and image pairs whose truth is known.
+
+GalSim draws every source. `sky` makes the catalogue, `astrometry` and `optics` say where and how
+sharp it lands, `render` draws it, `detector` adds noise and defects, `tract` cuts coadds into
+patches; `survey` and `pair` put these together.
+"""
+
+from skydelta.simulate.pair import SimulatedPair, simulate_pair
+from skydelta.simulate.survey import SurveyTables, simulate_survey
+
+__all__ = ["SimulatedPair", "SurveyTables", "simulate_pair", "simulate_survey"]

@@ -1,0 +1,309 @@
+"""Stars of an image: detected, measured, and told from everything that is not one.
+
+Every star of an image has the shape of its PSF, so stars form a clump in size and ellipticity;
+galaxies, blends and cosmic rays scatter around it.
+"""
+
+import numpy as np
+
+from skydelta.background import estimate_background
+from skydelta.psf import FWHM_PER_SIGMA, sample_psf
+
+STAR_DTYPE = np.dtype(
+    [
+        *((name, "f8") for name in ("x", "y", "flux", "snr", "peak")),
+        *((name, "f8") for name in ("ixx", "iyy", "ixy", "crowding", "stellarity")),
+        *((name, "?") for name in ("isolated", "saturated", "masked", "usable")),
+    ]
+)
+"""Columns of `find_stars`: x, y in 0-based px; flux and peak in counts; moments in px^2."""
+
+_HOLES = ("BAD", "CR", "EDGE", "NO_DATA", "BAD_TEMPLATE", "CR_TEMPLATE")
+_SATURATED = ("SAT", "SAT_TEMPLATE")
+
+_SIZE_SCATTER = 0.06
+"""Scatter of ln(size) and of the ellipticities of equal stars: PSF changes across a detector."""
+
+_DEFAULT_FWHM = 4.0
+
+
+def find_stars(
+    image,
+    variance,
+    mask=None,
+    *,
+    psf=None,
+    fwhm=None,
+    background=None,
+    saturate=np.inf,
+    threshold=10.0,
+    max_stars=2000,
+    isolation=None,
+    max_crowding=0.1,
+):
+    """Sources of an image, the brightest first, with what tells a good star.
+
+    Parameters
+    ----------
+    image, variance
+        (ny, nx), counts and counts squared.
+    mask
+        skydelta.mask.Mask of the same shape, or None.
+    psf
+        PSF that stars are compared with; without one they are compared with the densest clump of
+        shapes in the image.
+    fwhm
+        px; default that of `psf`, or 4.
+    background
+        Background of the image, estimated if not given.
+    saturate
+        Saturation level, counts on the scale of `image`.
+    threshold
+        Smallest signal-to-noise ratio of a detection.
+    max_stars
+        Measure at most so many of the brightest unsaturated sources.
+    isolation
+        Distance within which no neighbour may disturb a star, px; default 4 FWHM.
+    max_crowding
+        A star is isolated if no neighbour's peak exceeds this fraction of its own.
+
+    Returns
+    -------
+    ndarray
+        Structured array of `STAR_DTYPE`, sorted by falling S/N. `flux` and `snr` are those of an
+        elliptical Gaussian matched to the source; `crowding` is the peak of the worst neighbour
+        over its own; `masked` has unusable pixels; `stellarity` runs from 1 (the shape of the PSF)
+        to 0, and `usable` means isolated, unsaturated, unmasked and star-shaped (above 0.5).
+    """
+    if background is None:
+        holes = mask.any(*_HOLES, *_SATURATED) if mask is not None else None
+        background = estimate_background(image, holes)
+    if fwhm is None:
+        fwhm = psf.compute_shape(*_middle(image.shape)).fwhm if psf is not None else _DEFAULT_FWHM
+    usable, saturated = _pixel_flags(image, mask, saturate)
+    sky_free = np.where(usable, image - background.level, np.float32(0))
+    x, y, height = _peaks(sky_free, variance, background.blank, fwhm, threshold)
+    crowding = _crowding(x, y, height, isolation or 4.0 * fwhm)
+    stars = _measure(sky_free, variance, usable, saturated, (x, y, height, crowding), fwhm, max_stars)
+    stars["isolated"] = stars["crowding"] < max_crowding
+    stars["stellarity"] = _stellarity(stars, psf, image.shape)
+    stars["usable"] = (
+        stars["isolated"] & ~stars["saturated"] & ~stars["masked"] & (stars["stellarity"] > 0.5)
+    )
+    return stars[np.argsort(-stars["snr"], kind="stable")]
+
+
+def star_size(stars):
+    """Determinant radius of each source, px: (Ixx Iyy - Ixy^2)^(1/4)."""
+    return np.maximum(stars["ixx"] * stars["iyy"] - stars["ixy"] ** 2, 0.0) ** 0.25
+
+
+def _middle(shape):
+    return (shape[1] - 1) / 2.0, (shape[0] - 1) / 2.0
+
+
+def _pixel_flags(image, mask, saturate):
+    """Two bool planes: pixels with a value, and saturated pixels."""
+    usable = np.isfinite(image)
+    saturated = image >= saturate
+    if mask is not None:
+        usable &= ~mask.any(*_HOLES)
+        saturated |= mask.any(*_SATURATED)
+    return usable, saturated
+
+
+def _peaks(sky_free, variance, blank, fwhm, threshold):
+    """Local maxima of the image smoothed to the width of a star: x, y (int) and height."""
+    smooth = gaussian_smooth(sky_free, fwhm / FWHM_PER_SIGMA)
+    # Noise of the smoothed image over that of a pixel, measured: it knows of correlated noise.
+    rows = slice(None, None, max(1, sky_free.shape[0] // 512))
+    ratio = smooth[rows] / np.sqrt(variance[rows])
+    sky = ratio[blank[rows] & np.isfinite(ratio)]
+    factor = 1.4826 * np.median(np.abs(sky))
+    with np.errstate(invalid="ignore"):  # the variance of an unusable pixel is NaN
+        limit = threshold * factor * np.sqrt(np.nanmin(variance[rows]))
+    inner = smooth[1:-1, 1:-1]
+    y, x = (a + 1 for a in np.nonzero(inner > limit))
+    height = smooth[y, x]
+    highest = height > threshold * factor * np.sqrt(variance[y, x])
+    y, x, height = y[highest], x[highest], height[highest]
+    top = np.ones(len(x), bool)
+    for dy, dx in ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)):
+        neighbour = smooth[y + dy, x + dx]
+        # Of equal neighbours the first in reading order is the peak.
+        top &= height > neighbour if (dy, dx) > (0, 0) else height >= neighbour
+    return x[top], y[top], height[top]
+
+
+def gaussian_smooth(image, sigma, truncate=3.0):
+    """Image convolved with a Gaussian of unit sum, zero outside; float32."""
+    from scipy.ndimage import gaussian_filter1d
+
+    radius = int(truncate * sigma + 0.5)
+    offsets = np.arange(-radius, radius + 1)
+    kernel = np.exp(-0.5 * (offsets / sigma) ** 2).astype(np.float32)
+    kernel /= kernel.sum()
+    along_x = gaussian_filter1d(image, sigma, axis=1, mode="constant", truncate=truncate)
+    # Columns as products with a banded matrix: several times faster than a strided filter.
+    ny, chunk = image.shape[0], 64
+    band = np.zeros((chunk, chunk + 2 * radius), np.float32)
+    for row in range(chunk):
+        band[row, row : row + kernel.size] = kernel
+    smooth = np.empty_like(along_x)
+    for start in range(0, ny, chunk):
+        stop = min(start + chunk, ny)
+        low, high = max(start - radius, 0), min(stop + radius, ny)
+        part = band[: stop - start, low - start + radius : high - start + radius]
+        smooth[start:stop] = part @ along_x[low:high]
+    return smooth
+
+
+def _crowding(x, y, height, radius):
+    """Height of the highest neighbour within `radius` px over that of each peak itself."""
+    from scipy.spatial import cKDTree
+
+    crowding = np.zeros(len(x))
+    if len(x) > 1:
+        i, j = cKDTree(np.column_stack([x, y])).query_pairs(radius, output_type="ndarray").T
+        np.maximum.at(crowding, i, height[j] / height[i])
+        np.maximum.at(crowding, j, height[i] / height[j])
+    return crowding
+
+
+def _measure(sky_free, variance, usable, saturated, peaks, fwhm, max_stars):
+    """Shapes and fluxes of the brightest unsaturated peaks whose stamps lie on the image."""
+    x, y, height, crowding = peaks
+    half = int(np.ceil(2.5 * fwhm))
+    ny, nx = sky_free.shape
+    inside = (x >= half) & (x < nx - half) & (y >= half) & (y < ny - half)
+    order = np.flatnonzero(inside & ~saturated[y, x])
+    order = order[np.argsort(-height[order], kind="stable")][:max_stars]
+    x, y, crowding = x[order], y[order], crowding[order]
+    offset = np.arange(-half, half + 1)
+    at = (y[:, None, None] + offset[:, None], x[:, None, None] + offset)
+    radius = np.hypot(offset[:, None], offset)
+    core, ring = radius <= fwhm, radius > half
+    stamps, good = sky_free[at].astype(float), usable[at]
+    local_sky = np.nanmedian(np.where(good, stamps, np.nan)[:, ring], axis=1) if len(x) else 0.0
+    stamps = np.where(good, stamps - np.reshape(local_sky, (-1, 1, 1)), 0.0)
+    centre, moments, weight = adaptive_moments(stamps, fwhm / FWHM_PER_SIGMA)
+    power = np.sum(weight**2, axis=(1, 2))
+    signal = np.sum(weight * stamps, axis=(1, 2))
+    noise = np.sqrt(np.nansum(weight**2 * variance[at], axis=(1, 2)))
+
+    stars = np.zeros(len(x), STAR_DTYPE)
+    stars["x"], stars["y"] = x + centre[0], y + centre[1]
+    stars["flux"], stars["snr"] = signal / power, signal / noise
+    stars["peak"] = sky_free[y, x]
+    stars["ixx"], stars["iyy"], stars["ixy"] = moments
+    stars["crowding"] = crowding
+    stars["saturated"] = (saturated[at] & core).any(axis=(1, 2))
+    stars["masked"] = (~good & core).any(axis=(1, 2)) | ((~good).mean(axis=(1, 2)) > 0.1)
+    return stars[np.isfinite(stars["ixx"])]
+
+
+def adaptive_moments(stamps, sigma, iterations=12):
+    """Second moments of many stamps under Gaussian weights matched to each.
+
+    Parameters
+    ----------
+    stamps
+        (n, size, size), size odd, source near the middle pixel, sky zero.
+    sigma
+        Starting width of the weight, px.
+    iterations
+        Rounds of matching the weight (Bernstein & Jarvis 2002, section 3).
+
+    Returns
+    -------
+    centre
+        (2, n): x and y from the middle pixel; NaN, as the moments, where the iteration fails.
+    moments
+        (3, n): Ixx, Iyy, Ixy, px^2.
+    weight
+        (n, size, size), the last weights, with unit sum.
+    """
+    half = stamps.shape[-1] // 2
+    yy, xx = np.mgrid[-half : half + 1, -half : half + 1].astype(float)
+    n = len(stamps)
+    centre = np.zeros((2, n))
+    moments = np.tile(np.array([[sigma**2], [sigma**2], [0.0]]), (1, n))
+    for _ in range(iterations):
+        dx, dy = xx - centre[0][:, None, None], yy - centre[1][:, None, None]
+        weight = _gaussians(dx, dy, moments)
+        seen = weight * stamps
+        total = seen.sum(axis=(1, 2))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            step = np.stack([(seen * d).sum(axis=(1, 2)) / total for d in (dx, dy)])
+            observed = np.stack(
+                [(seen * d).sum(axis=(1, 2)) / total for d in (dx * dx, dy * dy, dx * dy)]
+            )
+            # A Gaussian source under an equal Gaussian weight shows half its covariance.
+            updated = _inverse(_inverse(observed) - _inverse(moments))
+            determinant = updated[0] * updated[1] - updated[2] ** 2
+            failed = ~(
+                (total > 0)
+                & (determinant > 0)
+                & (updated[0] > 0)
+                & (np.abs(centre + 2 * step).max(axis=0) < half / 2)
+                & (updated[:2].max(axis=0) < half**2)
+            )
+        centre = np.where(failed, np.nan, centre + 2 * step)
+        moments = np.where(failed, np.nan, updated)
+    return centre, moments, weight
+
+
+def _gaussians(dx, dy, moments):
+    inverse = _inverse(moments)[:, :, None, None]
+    weight = np.exp(
+        -0.5 * (inverse[0] * dx * dx + inverse[1] * dy * dy + 2 * inverse[2] * dx * dy)
+    )
+    return weight / weight.sum(axis=(1, 2), keepdims=True)
+
+
+def _inverse(moments):
+    """Inverses of the symmetric 2 x 2 matrices (xx, yy, xy)."""
+    xx, yy, xy = moments
+    return np.stack([yy, xx, -xy]) / (xx * yy - xy * xy)
+
+
+def _shape_space(moments):
+    """(n, 3): ln size and the two ellipticities, in units of their scatter among equal stars."""
+    xx, yy, xy = moments
+    size = np.maximum(xx * yy - xy * xy, 1e-6) ** 0.25
+    e1, e2 = (xx - yy) / (xx + yy), 2 * xy / (xx + yy)
+    return np.column_stack([np.log(size), e1, e2]) / _SIZE_SCATTER
+
+
+def _stellarity(stars, psf, shape):
+    """1 / (1 + (d / 3)^2), d the distance from the PSF's shape in units of the stars' scatter."""
+    if not len(stars):
+        return np.zeros(0)
+    space = _shape_space((stars["ixx"], stars["iyy"], stars["ixy"]))
+    # The moments of a star of S/N s scatter by about 1 / s.
+    scatter = np.hypot(1.0, 1.5 / stars["snr"] / _SIZE_SCATTER)[:, None]
+    if psf is not None:
+        stamps = sample_psf(psf, shape, n=5).stamps(stars["x"], stars["y"])
+        expected = _shape_space(adaptive_moments(stamps, np.median(star_size(stars)))[1])
+    else:
+        expected = clump_centre(stars, space)
+    distance = np.sqrt((((space - expected) / scatter) ** 2).sum(axis=1))
+    return np.where(np.isfinite(distance), 1.0 / (1.0 + (distance / 3.0) ** 2), 0.0)
+
+
+def clump_centre(stars, space, min_snr=20.0):
+    """Where isolated, unsaturated sources crowd most densely in shape space; NaN if nowhere."""
+    good = stars["isolated"] & ~stars["saturated"] & ~stars["masked"] & (stars["snr"] > min_snr)
+    # Anything narrower than a well-sampled star is a cosmic ray.
+    good &= star_size(stars) * FWHM_PER_SIGMA > 1.5
+    if good.sum() < 2:
+        return np.full(3, np.nan)
+    points = space[good][:500]
+    worth = np.log(stars["snr"][good][:500])
+    distance2 = ((points[:, None] - points[None]) ** 2).sum(axis=2)
+    density = (np.exp(-0.5 * distance2) * worth).sum(axis=1)
+    centre = points[np.argmax(density)]
+    for _ in range(5):
+        near = np.exp(-0.5 * ((points - centre) ** 2).sum(axis=1)) * worth
+        centre = near @ points / near.sum()
+    return centre
