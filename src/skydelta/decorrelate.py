@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import fft
@@ -149,7 +150,7 @@ def _tile_edges(length, step):
     """Starts and ends of tiles that cover an axis in near-equal parts of at most `step`."""
     count = max(int(np.ceil(length / step)), 1)
     edges = np.linspace(0, length, count + 1).astype(int)
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _ramp(start, stop, length, blend):

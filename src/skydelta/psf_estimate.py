@@ -11,12 +11,12 @@ import numpy as np
 
 from skydelta.background import estimate_background
 from skydelta.errors import NoPsfError
-from skydelta.psf import FWHM_PER_SIGMA, GridPsf, grid_nodes, shift_stamps
+from skydelta.psf import FWHM_PER_SIGMA, GridPsf, adaptive_shape, grid_nodes, shift_stamps
 from skydelta.stars import find_stars, star_size
 
 _MIN_SIZE, _MAX_SIZE = 15, 61
 
-_STARS_FOR_ORDER = ((45, 2), (12, 1), (0, 0))
+_STARS_FOR_ORDER = ((100, 2), (25, 1), (0, 0))
 """Least number of stars for a polynomial of each order over the image."""
 
 _MODEL_ERROR = 0.01
@@ -32,11 +32,11 @@ class PsfInfo:
     n_stars
         Stars used.
     fwhm
-        Of the Moffat profile, geometric mean of its axes, px.
+        Full width at half maximum of the mean PSF, px: of the circle of the area above it.
     ellipticity
-        1 - minor / major axis of the Moffat profile.
+        1 - minor / major axis, of adaptive second moments.
     beta
-        Its exponent.
+        Exponent of the Moffat profile.
     order
         Order of the polynomial in x and y that the PSF follows.
     x, y
@@ -96,7 +96,8 @@ def estimate_psf(
     if background is None:
         holes = mask.any("BAD", "CR", "EDGE", "NO_DATA", "SAT") if mask is not None else None
         background = estimate_background(image, holes)
-    stars = _psf_stars(image, variance, mask, saturate, fwhm_guess, background)[:max_stars]
+    sources = _sources(image, variance, mask, saturate, fwhm_guess, background)
+    stars = sources[sources["usable"]][:max_stars]
     if len(stars) < min_stars:
         msg = (
             f"{len(stars)} isolated, unsaturated stars, need {min_stars} to estimate the PSF: "
@@ -104,23 +105,22 @@ def estimate_psf(
         )
         raise NoPsfError(msg, n_stars=len(stars))
     cut = _cut_stamps(image - background.level, variance, mask, stars, _stamp_size(stars))
-    fit = _fit_mean_psf(cut, stars)
-    return _as_grid(*fit, stars, image.shape)
+    _mask_neighbours(cut, stars, sources)
+    return _as_grid(*_fit_mean_psf(cut, stars), stars, image.shape)
 
 
-def _psf_stars(image, variance, mask, saturate, fwhm_guess, background):
-    """Usable stars, found with a filter of their own width."""
-    fwhm = fwhm_guess
+def _sources(image, variance, mask, saturate, fwhm_guess, background):
+    """Sources found with a filter of the stars' own width."""
+    fwhm = fwhm_guess or 4.0
     for _ in range(2):
-        stars = find_stars(
+        sources = find_stars(
             image, variance, mask, fwhm=fwhm, background=background, saturate=saturate
         )
-        stars = stars[stars["usable"]]
-        found = _typical_fwhm(stars)
-        if not len(stars) or abs(np.log(found / (fwhm or 4.0))) < 0.2:
+        found = _typical_fwhm(sources[sources["usable"]])
+        if not abs(np.log(found / fwhm)) > 0.2:
             break
         fwhm = found
-    return stars
+    return sources
 
 
 def _typical_fwhm(stars):
@@ -170,6 +170,26 @@ def _cut_stamps(sky_free, variance, mask, stars, size):
     )
 
 
+def _mask_neighbours(cut, stars, sources):
+    """No weight for the pixels about other sources, farther out about brighter ones."""
+    from scipy.spatial import cKDTree
+
+    half = cut.data.shape[-1] // 2
+    fwhm = _typical_fwhm(stars)
+    offset = np.arange(-half, half + 1)
+    own = np.hypot(offset[:, None], offset) < 1.5 * fwhm
+    reach = fwhm * np.sqrt(1.0 + np.log10(np.maximum(sources["snr"], 10.0)))
+    tree = cKDTree(np.column_stack([sources["x"], sources["y"]]))
+    near = tree.query_ball_point(np.column_stack([stars["x"], stars["y"]]), 2.0 * half)
+    for i, indices in enumerate(near):
+        x0, y0 = stars["x"][i] - cut.dx[i], stars["y"][i] - cut.dy[i]
+        for j in indices:
+            dx, dy = sources["x"][j] - x0, sources["y"][j] - y0
+            if np.hypot(dx - cut.dx[i], dy - cut.dy[i]) > fwhm:  # not the star itself
+                close = np.hypot(offset[:, None] - dy, offset - dx) < reach[j]
+                cut.weight[i][close & ~own] = 0.0
+
+
 def _fit_mean_psf(cut, stars, rounds=5):
     """The constant PSF, its Moffat profile, and the aligned residuals of each star with weights."""
     size = cut.data.shape[-1]
@@ -179,13 +199,8 @@ def _fit_mean_psf(cut, stars, rounds=5):
         _fit_stars(cut, psf)
         residual, weight = _aligned_residuals(cut, psf)
         mean, noise = _clipped_mean(residual, weight)
-        moffat, amplitude, pedestal = Moffat.fitted(psf + mean, moffat)
-        # The level of the stars' sky and that of the PSF's wings cannot be told apart but by the
-        # profile: its fit says what is sky.
-        smooth = amplitude * moffat.stamp(size)
-        table = psf + mean - pedestal - smooth
-        psf = _normalised(smooth + table * _wiener(table, noise), moffat)
-    return psf, moffat, cut, _aligned_residuals(cut, psf)
+        psf, moffat = _regularised(psf + mean, noise, moffat)
+    return psf, moffat, _aligned_residuals(cut, psf)
 
 
 def _fit_stars(cut, psf):
@@ -262,19 +277,26 @@ def _wiener(table, noise):
     return np.where(known, factor[ring], 0.0)
 
 
-def _normalised(stamp, moffat):
-    """Stamp summing to the share of the profile's flux that falls inside it."""
-    return stamp / stamp.sum() * moffat.stamp(stamp.shape[-1]).sum()
+def _regularised(stamp, noise, start):
+    """A mean stamp as its Moffat profile and what stands out of the noise beside it.
+
+    The level of the stars' sky and that of the PSF's wings cannot be told apart but by the
+    profile: the pedestal of its fit is sky. The sum is the share of the profile's flux inside.
+    """
+    moffat, amplitude, pedestal = Moffat.fitted(stamp, start)
+    profile = moffat.stamp(stamp.shape[-1])
+    table = stamp - pedestal - amplitude * profile
+    psf = amplitude * profile + table * _wiener(table, noise)
+    return psf * (profile.sum() / psf.sum()), moffat
 
 
-def _as_grid(psf, moffat, cut, aligned, stars, shape):
+def _as_grid(psf, moffat, aligned, stars, shape):
     """The constant PSF, or nodes of a polynomial where there are stars enough for one."""
     order = next(o for n, o in _STARS_FOR_ORDER if len(stars) >= n)
-    major, minor = moffat.axes
     info = PsfInfo(
         n_stars=len(stars),
-        fwhm=float(np.sqrt(major * minor)),
-        ellipticity=float(1.0 - minor / major),
+        fwhm=half_maximum_width(psf),
+        ellipticity=_ellipticity(adaptive_shape(psf)),
         beta=float(moffat.beta),
         order=order,
         x=stars["x"].copy(),
@@ -286,9 +308,26 @@ def _as_grid(psf, moffat, cut, aligned, stars, shape):
     ny, nx = shape
     n = 2 * order + 1
     x, y = (a.ravel() for a in np.meshgrid(grid_nodes(nx, n), grid_nodes(ny, n)))
-    stamps = psf + change(x, y)
-    stamps *= (psf.sum() / stamps.sum(axis=(1, 2)))[:, None, None]
-    return GridPsf(x, y, stamps), info
+    raw = zip(psf + change(x, y), change.noise(x, y), strict=True)
+    return GridPsf(x, y, np.stack([_regularised(*node, moffat)[0] for node in raw])), info
+
+
+def half_maximum_width(stamp, upsampling=8):
+    """Diameter of the circle with the area of the pixels above half of the maximum, px."""
+    from scipy.ndimage import zoom
+
+    half = stamp.shape[-1] // 2
+    # Steps of 1/upsampling between the centres of the first and the last pixel.
+    fine = zoom(stamp, (2 * half * upsampling + 1) / (2 * half + 1), order=3, grid_mode=False)
+    area = np.count_nonzero(fine > 0.5 * fine.max()) / upsampling**2
+    return float(2.0 * np.sqrt(area / np.pi))
+
+
+def _ellipticity(shape):
+    """1 - minor / major axis."""
+    mean = 0.5 * (shape.ixx + shape.iyy)
+    spread = np.hypot(0.5 * (shape.ixx - shape.iyy), shape.ixy)
+    return float(1.0 - np.sqrt((mean - spread) / (mean + spread)))
 
 
 class _PolynomialChange:
@@ -301,23 +340,25 @@ class _PolynomialChange:
         self.range = [(stars[k].min(), stars[k].max()) for k in ("x", "y")]
         n, size = len(residual), residual.shape[-1]
         terms = self._terms(stars["x"], stars["y"])
-        # One weight per star keeps a single solution for all pixels; clipped pixels count as 0.
+        # One weight per star keeps a single solution for all pixels; clipped residuals are 0.
         star_weight = np.sqrt(np.median(weight, axis=(1, 2)))
         star_weight = np.minimum(star_weight, 3.0 * np.median(star_weight))[:, None]
-        residual = np.where(weight > 0, residual, 0.0).reshape(n, -1)
+        residual = residual.reshape(n, -1)
         inverse = np.linalg.pinv(terms * star_weight)
         coefficients = inverse @ (residual * star_weight)
         left = (residual - terms @ coefficients) * star_weight
         noise2 = (left**2).sum(axis=0) / (n - terms.shape[1])
         errors = np.sqrt((inverse**2).sum(axis=1)[:, None] * noise2)
-        planes = coefficients.reshape(-1, size, size)
-        errors = errors.reshape(-1, size, size)
-        self.planes = np.stack(
-            [p * _wiener(p, e) for p, e in zip(planes, errors, strict=True)]
-        )
+        self.planes = coefficients.reshape(-1, size, size)
+        self.errors = errors.reshape(-1, size, size)
 
     def __call__(self, x, y):
+        """(n, size, size) changes at the positions, in units of the flux."""
         return np.tensordot(self._terms(x, y), self.planes, axes=1)
+
+    def noise(self, x, y):
+        """(n, size, size) standard errors of the changes."""
+        return np.sqrt(np.tensordot(self._terms(x, y) ** 2, self.errors**2, axes=1))
 
     def _terms(self, x, y):
         """(n, k) products of Legendre polynomials; positions are held at the outermost stars."""
@@ -357,25 +398,20 @@ class Moffat:
         scale = (2.0 ** (1.0 / beta) - 1.0) / (2.0 * np.log(2.0))
         return cls(*(scale * a / determinant for a in (iyy, ixx, -ixy)), beta)
 
-    @property
-    def axes(self):
-        """Full widths at half maximum along the major and minor axes, px."""
-        mean = 0.5 * (self.xx + self.yy)
-        spread = np.hypot(0.5 * (self.xx - self.yy), self.xy)
-        half2 = (2.0 ** (1.0 / self.beta) - 1.0) / np.array([mean - spread, mean + spread])
-        return 2.0 * np.sqrt(half2)
-
     def stamp(self, size):
-        """(size, size) values at the pixel centres, the profile centred on the middle pixel."""
-        return self._values(size, 0.0, 0.0)
+        """(size, size) integrals over the pixels, the profile centred on the middle pixel."""
+        return self._integrals(size, 0.0, 0.0)
 
-    def _values(self, size, x, y):
+    def _integrals(self, size, x, y):
+        """Means of 2 x 2 points a pixel (Gauss-Legendre, exact for cubics)."""
         half = size // 2
-        dx = np.arange(-half, half + 1) - x
-        dy = dx[:, None] + x - y
+        point = 0.5 / np.sqrt(3.0)
+        axis = np.arange(-half, half + 1)[:, None] + [-point, point]
+        dx, dy = axis.ravel() - x, axis.ravel()[:, None] - y
         q = self.xx * dx**2 + self.yy * dy**2 + 2.0 * self.xy * dx * dy
-        determinant = self.xx * self.yy - self.xy**2
-        return (self.beta - 1.0) * np.sqrt(determinant) / np.pi * (1.0 + q) ** -self.beta
+        norm = (self.beta - 1.0) * np.sqrt(self.xx * self.yy - self.xy**2) / np.pi
+        values = norm * np.exp(-self.beta * np.log1p(q))
+        return values.reshape(size, 2, size, 2).mean(axis=(1, 3))
 
     @classmethod
     def fitted(cls, stamp, start):
@@ -392,7 +428,7 @@ class Moffat:
         def linear_part(p):
             shape = profile(p)
             basis = np.column_stack(
-                [shape._values(size, shape.x, shape.y).ravel(), np.ones(stamp.size)]
+                [shape._integrals(size, shape.x, shape.y).ravel(), np.ones(stamp.size)]
             )
             return basis, np.linalg.solve(basis.T @ basis, basis.T @ stamp.ravel())
 

@@ -28,9 +28,9 @@ def sky_position(vector):
 
 
 def polygon(ra, dec):
-    """The polygon with corners at ra, dec (deg), given in either sense of rotation."""
+    """The polygon with corners at ra, dec (deg), of either sense of rotation; the first stays."""
     corners = tuple(unit_vector(a, d) for a, d in zip(ra, dec, strict=True))
-    return corners if area(corners) >= 0 else corners[::-1]
+    return corners if area(corners) >= 0 else (corners[0], *corners[:0:-1])
 
 
 def separation(a, b):
@@ -89,24 +89,26 @@ def convex_pieces(corners):
     if is_convex(corners):
         return [corners]
     rest, triangles = list(corners), []
-    while len(rest) > 3:
+    while len(rest) >= 3:
         ear = next((i for i in range(len(rest)) if _is_ear(rest, i)), None)
         if ear is None:
+            if abs(area(rest)) <= 1e-9 * area(corners):
+                break  # the rest lies on a line
             msg = "the outline crosses itself"
             raise ValueError(msg)
         triangles.append((rest[ear - 1], rest[ear], rest[(ear + 1) % len(rest)]))
         del rest[ear]
-    return [*triangles, tuple(rest)]
+    return triangles
 
 
 def _is_ear(corners, i):
-    """Whether the triangle at corner i lies inside the polygon and holds no other corner."""
+    """Whether the triangle at corner i lies inside the polygon, free of all other corners."""
     ear = (corners[i - 1], corners[i], corners[(i + 1) % len(corners)])
-    if _turn(*ear) < 0.0:
+    if _turn(*ear) <= 0.0:
         return False
     normals = edge_normals(ear)
     others = (corner for corner in corners if corner not in ear)
-    return not any(all(_dot(n, v) > _ON_PLANE for n in normals) for v in others)
+    return not any(all(_dot(n, v) >= -_ON_PLANE for n in normals) for v in others)
 
 
 def simplified(corners, tolerance):

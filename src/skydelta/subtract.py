@@ -16,7 +16,7 @@ from skydelta.whitening import grid_size, transform
 
 log = logging.getLogger(__name__)
 
-_MISSING_WEIGHT = 0.01
+_MISSING_WEIGHT = 1e-3
 """A pixel is lost when more than this share of its kernel lies on template pixels without data."""
 
 _SATURATED_WEIGHT = 3e-4
@@ -150,7 +150,7 @@ def apply_kernel(science, template, kernel, noise_correlation=None):
     Exposure
         With the science image's PSF, calibration and WCS.
     """
-    ny, nx = science.shape
+    ny = science.shape[0]
     matched = convolve_spatial(template.image, kernel)
     image = science.image - matched
     for y0 in range(0, ny, 256):

@@ -181,6 +181,9 @@ class _Cells:
         return self._absolute(text) if text else None
 
     def _absolute(self, text):
+        if not text.isprintable():
+            msg = f"the path {text!r} holds a character that cannot be printed: rename the file"
+            raise ValueError(msg)
         return os.path.normpath(os.path.join(self._folder, text))
 
 

@@ -4,12 +4,14 @@ Reading 60,000 headers takes minutes, and the Snakefile wants them at every star
 kept in a cache file that knows each image's modification time and size.
 """
 
+import gzip
 import hashlib
 import json
 import logging
 import math
 import os
 import warnings
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,8 +28,10 @@ from skydelta.errors import (
 logger = logging.getLogger(__name__)
 
 _POINTS_PER_EDGE = 8
-_STRAIGHT_WITHIN_PX = 0.2
+_STRAIGHT_WITHIN_PX = 0.1
 """Distorted edges are followed to this accuracy; an undistorted image keeps its four corners."""
+
+_FITS_BLOCK = 2880
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,17 @@ def image_header(path):
             fits.open(path, memmap=False, disable_image_compression=True) as hdul,
         ):
             images = _image_headers(hdul, path)
-    except (OSError, EOFError, ValueError, TypeError, KeyError, fits.VerifyError) as error:
+        if not images:
+            _refuse_damaged(path)
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        TypeError,
+        KeyError,
+        zlib.error,
+        fits.VerifyError,
+    ) as error:
         # What astropy lets through from a damaged header or gzip stream has no common base.
         msg = f"{path} is not a readable FITS file: {error}"
         raise CorruptFileError(msg, path=path) from error
@@ -165,13 +179,27 @@ def _image_headers(hdul, path):
 
 
 def _refuse_cut_off(hdu, path):
-    if path.endswith(".gz"):
-        return  # the length of the stream is known only after unpacking it
-    info = hdu.fileinfo()
-    missing = info["datLoc"] + hdu.size - os.path.getsize(path)
-    if missing > 0:
-        msg = f"it is cut off: {missing} bytes of image data are missing"
+    if _begins_with(path, b"SIMPLE"):  # packed files tell their length only after unpacking
+        missing = hdu.fileinfo()["datLoc"] + hdu.size - os.path.getsize(path)
+        if missing > 0:
+            msg = f"it is cut off: {missing} bytes of image data are missing"
+            raise OSError(msg)
+
+
+def _refuse_damaged(path):
+    """Raise if a file without images lost them: astropy takes a broken gzip stream for its end."""
+    if _begins_with(path, b"\x1f\x8b"):
+        with gzip.open(path) as stream:
+            while stream.read(1 << 20):
+                pass
+    elif os.path.getsize(path) % _FITS_BLOCK:
+        msg = f"it is cut off: its length is no multiple of {_FITS_BLOCK} bytes"
         raise OSError(msg)
+
+
+def _begins_with(path, magic):
+    with open(path, "rb") as stream:
+        return stream.read(len(magic)) == magic
 
 
 def _is_called_image(header):

@@ -137,7 +137,7 @@ def read_native(hdul):
         variance=variance,
         mask=mask,
         wcs=wcs_from_header(image_hdu.header),
-        psf=_read_psf(hdul),
+        psf=read_psf(hdul),
         photo_calib=photo_calib_from_header(header),
         **observation_from_header(header),
         meta={
@@ -181,7 +181,7 @@ def mask_planes(header):
     return planes
 
 
-def _read_psf(hdul):
+def read_psf(hdul):
     names = {hdu.name for hdu in hdul}
     if "PSFGRID" in names:
         table = hdul["PSFGRID"].data

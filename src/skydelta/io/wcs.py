@@ -1,5 +1,7 @@
 """Celestial WCS from and to FITS headers."""
 
+import math
+import re
 import warnings
 
 from astropy.io import fits
@@ -41,6 +43,38 @@ def _without_alternates(header):
     for key in ("CUNIT1A", "CUNIT2A"):
         clean.remove(key, ignore_missing=True)
     return clean
+
+
+def repaired_header(header):
+    """A header whose linear WCS is stated once, and sentences saying what was changed.
+
+    CD wins over PC and CDELT, of which FITS allows only one (astropy would take PC); projection
+    parameters that are not numbers are dropped.
+
+    Returns
+    -------
+    header : Header
+    notes : list of str
+    """
+    repaired, notes = header.copy(), []
+    cd = [key for key in header if re.fullmatch(r"CD[12]_[12]", key)]
+    pc = [key for key in header if re.fullmatch(r"PC[12]_[12]", key)]
+    if cd:
+        for key in (*pc, "CDELT1", "CDELT2", "CROTA1", "CROTA2"):
+            repaired.remove(key, ignore_missing=True)
+        if pc:
+            notes.append("WCS repaired: the header has both CD and PC; CD was kept, PC dropped")
+    parameters = [key for key in header if re.fullmatch(r"PV[12]_\d+", key)]
+    wrong = [key for key in parameters if not _is_finite(header[key])]
+    for key in wrong:
+        del repaired[key]
+    if wrong:
+        notes.append(f"WCS repaired: {', '.join(wrong)} are not numbers and were dropped")
+    return repaired, notes
+
+
+def _is_finite(value):
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def header_of(wcs):

@@ -101,7 +101,7 @@ def _sersic(index, radius, gsparams):
 
 
 def _sersic_radius(half_light, index, counts, level):
-    """px where the surface brightness of circular Sersic profiles falls to `level`.
+    """Px where the surface brightness of circular Sersic profiles falls to `level`.
 
     With I(r) = I_e exp(-b [(r / r_e)^(1/n) - 1]) and
     I_e = F b^(2n) e^-b / (2 pi n Gamma(2n) r_e^2).

@@ -28,7 +28,9 @@ _GALAXY_COLOURS = {
     "y": (-0.3, 0.15),
 }  # fmt: skip
 
-_SNR_RANGE = (3.0, 200.0)
+_SNR_RANGE = (4.0, 400.0)
+"""Of the largest changes over the noise of the sky: 3 to 200 with their phase and own photons."""
+
 _MIN_SEPARATION = 4.0
 """arcsec between two events, so that each detection has one truth."""
 
@@ -145,8 +147,8 @@ def make_static_sky(seed, wcs, shape, *, margin=120, stars=STAR_DENSITY, galaxie
 
 
 def _make_stars(rng, wcs, shape, margin, n):
-    # Counts rise by 10^0.24 per magnitude and level off, as they do at high galactic latitude.
-    mag = _magnitudes(rng, n, [(13.5, 0.24), (21.0, 0.0), (25.5, 0.0)])
+    # Counts rise by 10^0.21 per magnitude and level off, as they do at high galactic latitude.
+    mag = _magnitudes(rng, n, [(12.5, 0.21), (21.0, 0.0), (25.5, 0.0)])
     ra, dec = _positions(rng, wcs, shape, margin, n)
     return Stars(ra, dec, _fluxes(rng, mag, _STAR_COLOURS))
 
@@ -169,7 +171,7 @@ def _make_galaxies(rng, wcs, shape, margin, n):
 
 
 def _magnitudes(rng, n, knots):
-    """n magnitudes from counts that go as 10^(slope m) between (magnitude, slope) knots.
+    """N magnitudes from counts that go as 10^(slope m) between (magnitude, slope) knots.
 
     Stratified: the number of bright objects does not scatter from sky to sky.
     """
@@ -182,7 +184,7 @@ def _magnitudes(rng, n, knots):
 
 
 def _positions(rng, wcs, shape, margin, n):
-    """n positions spread evenly over an image and a margin (px) around it, ra and dec in deg."""
+    """N positions spread evenly over an image and a margin (px) around it, ra and dec in deg."""
     x = rng.uniform(-margin, shape[1] + margin, n)
     y = rng.uniform(-margin, shape[0] + margin, n)
     return wcs.all_pix2world(x, y, 0)
@@ -223,7 +225,7 @@ def make_events(seed, wcs, shape, n, galaxies, noise_flux, *, margin=0):
         Possible hosts; those between magnitudes 18 and 24.5 in i are taken.
     noise_flux
         {band: nJy} flux error of a point source in a typical exposure: the largest changes lie
-        between 3 and 200 times it, evenly in the logarithm.
+        between 4 and 400 times it, evenly in the logarithm.
     margin
         px around the image where events happen too; negative to keep clear of the edges.
     """

@@ -1,0 +1,216 @@
+"""One door for every image: the format is told by what the file holds."""
+
+import gzip
+import warnings
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
+
+from skydelta.errors import CorruptFileError, InputError, MissingFileError
+from skydelta.io.native import is_native, read_native
+from skydelta.io.plain import read_plain
+from skydelta.photocalib import PhotoCalib
+
+
+def read_exposure(
+    path,
+    *,
+    psf=None,
+    weight=None,
+    mask=None,
+    band=None,
+    saturate=None,
+    gain=None,
+    default_zero_point=None,
+    mask_codes=None,
+):
+    """An image of any known format as an Exposure.
+
+    Parameters
+    ----------
+    path
+        FITS file, also compressed (.gz, .fz): native or plain.
+    psf
+        Path of a PSF side file: PSFEx model, PSFGRID table or an image of odd size. Without one,
+        and without a PSF in the file itself, it is estimated from the image's stars.
+    weight
+        Path of an inverse-variance map of the image's shape, 0 where there are no data.
+    mask
+        Path of an integer mask of the image's shape.
+    band
+        Filter name; overrides the FILTER card, which is then kept as PHYSFILT.
+    saturate
+        Saturation level, counts on the scale of the image; overrides the header.
+    gain
+        Electrons per count; overrides the header.
+    default_zero_point
+        AB magnitude of 1 count, for images whose header has none.
+    mask_codes
+        {plane: [codes]} for masks that hold one code per pixel, or the name ``"decam"``; without,
+        and without MP_ cards in the mask's header, every pixel that is not 0 is BAD.
+
+    Returns
+    -------
+    Exposure
+        Its `notes` say what was estimated or repaired.
+
+    Raises
+    ------
+    InputError
+        Of the type that fits: missing or corrupt file, no WCS, no usable pixel, bad variance, bad
+        or no PSF.
+    """
+    side = {"psf": psf, "weight": weight, "mask": mask}
+    side = {kind: Path(name) for kind, name in side.items() if name is not None}
+    with _located(path), open_fits(path) as hdul:
+        if is_native(hdul):
+            exposure = _native(hdul, side, band, saturate, gain)
+        elif _is_afw(hdul):
+            msg = "it is an LSST (afw) exposure, a format this version cannot read"
+            raise InputError(msg)
+        else:
+            exposure = _plain(hdul, side, band, saturate, gain, mask_codes)
+        if exposure.photo_calib is None and default_zero_point is not None:
+            exposure = exposure.replace(
+                photo_calib=PhotoCalib.from_zero_point(default_zero_point)
+            ).noted(f"no zero point in the header: {default_zero_point} mag was taken as given")
+        return exposure if exposure.psf is not None else with_estimated_psf(exposure)
+
+
+def with_estimated_psf(exposure):
+    """The exposure with a PSF from its own stars and a note of it."""
+    from skydelta.psf_estimate import estimate_psf
+
+    psf, info = estimate_psf(
+        exposure.image, exposure.variance, exposure.mask, saturate=exposure.saturate
+    )
+    return exposure.replace(psf=psf).noted(
+        f"PSF estimated from {info.n_stars} stars of the image: FWHM {info.fwhm:.2f} px, "
+        f"ellipticity {info.ellipticity:.2f}, polynomial of order {info.order}"
+    )
+
+
+@contextmanager
+def open_fits(path):
+    """A FITS file read to its end and held in memory.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    CorruptFileError
+        If it is not FITS, or shorter than its headers say.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"{path}: no such file; correct the table or fetch the file"
+        raise MissingFileError(msg)
+    with warnings.catch_warnings():
+        # A file cut short only draws a warning and may then be filled up with zeros.
+        warnings.filterwarnings("error", ".*truncated.*", AstropyUserWarning)
+        warnings.filterwarnings("ignore", category=fits.verify.VerifyWarning)
+        try:
+            hdul = fits.open(path, memmap=False, lazy_load_hdus=False)
+        except _UNREADABLE as error:
+            raise _corrupt(path, error) from error
+        with hdul:
+            try:
+                for hdu in hdul:
+                    _ = hdu.data
+            except _UNREADABLE as error:
+                raise _corrupt(path, error) from error
+            yield hdul
+
+
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    gzip.BadGzipFile,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AstropyUserWarning,
+    fits.VerifyError,
+)
+"""What astropy raises on damaged files."""
+
+
+def _corrupt(path, error):
+    msg = f"{path}: not FITS, or damaged ({error}); fetch it again"
+    return CorruptFileError(msg)
+
+
+@contextmanager
+def _located(path):
+    """Puts the image's path before the message of an error that does not name it."""
+    try:
+        yield
+    except InputError as error:
+        text = str(error)
+        if str(path) in text:
+            raise
+        raise type(error)(f"{path}: {text}", **error.details) from error
+
+
+def _is_afw(hdul):
+    return any(hdu.name == "ARCHIVE_INDEX" or "EXTTYPE" in hdu.header for hdu in hdul)
+
+
+def _native(hdul, side, band, saturate, gain):
+    unwanted = sorted(set(side) - {"psf"})
+    if unwanted:
+        msg = (
+            f"a native image carries its own variance and mask: leave {', '.join(unwanted)} empty "
+            "in the table"
+        )
+        raise InputError(msg)
+    exposure = read_native(hdul)
+    given = {"band": band, "saturate": saturate, "gain": gain}
+    exposure = exposure.replace(**{k: v for k, v in given.items() if v is not None})
+    if "psf" not in side:
+        return exposure
+    return exposure.replace(psf=_side_psf(side["psf"], ()))
+
+
+def _plain(hdul, side, band, saturate, gain, mask_codes):
+    planes = {}
+    for kind in ("weight", "mask"):
+        if kind in side:
+            with _located(side[kind]), open_fits(side[kind]) as side_hdul:
+                planes[kind] = _first_plane(side_hdul)
+    exposure = read_plain(
+        hdul,
+        band=band,
+        saturate=saturate,
+        gain=gain,
+        mask_codes=mask_codes,
+        **planes,
+    )
+    if "psf" not in side:
+        return exposure
+    header = hdul[0].header
+    names = [str(hdu.header.get(k, "")).strip() for hdu in hdul for k in ("EXTNAME", "DETPOS")]
+    names.append(str(header.get("CCDNAME", "")).strip())
+    return exposure.replace(psf=_side_psf(side["psf"], [n for n in names if n]))
+
+
+def _first_plane(hdul):
+    """Data and header of the first 2-d image."""
+    for hdu in hdul:
+        if hdu.is_image and hdu.data is not None and np.ndim(hdu.data) == 2:
+            return hdu.data, hdu.header
+    msg = "holds no two-dimensional image"
+    raise InputError(msg)
+
+
+def _side_psf(path, ccd):
+    from skydelta.io.psfex import psf_from_hdus
+
+    with _located(path), open_fits(path) as hdul:
+        return psf_from_hdus(hdul, ccd=ccd)
