@@ -100,7 +100,7 @@ def score_image(exposure, *, min_good_weight=0.5):
     exposure
         Difference with PSF.
     min_good_weight
-        Pixels whose PSF lies less than this fraction (by weight phi^2) on usable ones score 0.
+        Pixels whose PSF lies by less than this fraction (of phi^2) on usable ones score 0.
 
     Returns
     -------
@@ -113,7 +113,6 @@ def score_image(exposure, *, min_good_weight=0.5):
     weight = np.zeros(exposure.shape, np.float32)
     np.divide(1.0, exposure.variance, out=weight, where=~unusable)
     weighted = np.where(unusable, np.float32(0), exposure.image) * weight
-    usual = np.float32(np.median(weight[~unusable])) if not unusable.all() else np.float32(1)
     half = exposure.psf.size // 2
     size = tile_size(exposure.shape, half)
     score = np.zeros(exposure.shape, np.float32)
@@ -129,8 +128,10 @@ def score_image(exposure, *, min_good_weight=0.5):
 
         top = filtered(weighted, phi)
         bottom = filtered(weight, phi**2)
-        full = usual * np.float32((phi**2).sum())
-        valid = bottom > min_good_weight * np.minimum(full, np.median(bottom))
+        valid = bottom > 0
+        if padded_cut(unusable, y0, y1, x0, x1, half).any():
+            lost = filtered(unusable.astype(np.float32), phi**2) / np.float32((phi**2).sum())
+            valid &= lost < 1 - min_good_weight
         root = np.sqrt(np.where(valid, bottom, 1.0))
         score[y0:y1, x0:x1] = np.where(valid, top / root, 0.0)
         sigma[y0:y1, x0:x1] = np.where(valid, 1.0 / root, np.inf)

@@ -92,7 +92,7 @@ class Repository:
             return read(path)
         except InputError as error:
             raise type(error)(f"{path}: {error}", path=os.fspath(path)) from error
-        except (OSError, KeyError, ValueError, TypeError) as error:
+        except (OSError, LookupError, ValueError, TypeError) as error:
             # What astropy and pyarrow let through from a damaged file has no common base.
             msg = f"{path} cannot be read ({error}): delete it and run the workflow again"
             raise CorruptFileError(msg, path=os.fspath(path)) from error
@@ -231,7 +231,7 @@ def _read_image(path):
 def _read_fits_table(path):
     from astropy.table import Table
 
-    return Table.read(path, hdu=1)
+    return Table.read(path, format="fits", hdu=1)
 
 
 def _read_parquet(path):

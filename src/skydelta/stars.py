@@ -24,6 +24,9 @@ _SATURATED = ("SAT", "SAT_TEMPLATE")
 _SIZE_SCATTER = 0.06
 """Scatter of ln(size) and of the ellipticities of equal stars: PSF changes across a detector."""
 
+_CLUMP_WIDTH = 2.0
+"""Distance in units of that scatter beyond which a source counts little as a star."""
+
 _DEFAULT_FWHM = 4.0
 
 
@@ -286,24 +289,38 @@ def _stellarity(stars, psf, shape):
         stamps = sample_psf(psf, shape, n=5).stamps(stars["x"], stars["y"])
         expected = _shape_space(adaptive_moments(stamps, np.median(star_size(stars)))[1])
     else:
-        expected = clump_centre(stars, space)
+        expected = _clump(stars, space, shape)
     distance = np.sqrt((((space - expected) / scatter) ** 2).sum(axis=1))
     return np.where(np.isfinite(distance), 1.0 / (1.0 + (distance / 3.0) ** 2), 0.0)
 
 
-def clump_centre(stars, space, min_snr=20.0):
-    """Where isolated, unsaturated sources crowd most densely in shape space; NaN if nowhere."""
+def _clump(stars, space, shape, min_snr=20.0):
+    """(n, 3) shape that a star would have at each source's place; NaN if there is no clump.
+
+    The densest place in shape space is a star's shape somewhere; from there a polynomial of the
+    position is followed by weighted fits that forget what lies off it.
+    """
     good = stars["isolated"] & ~stars["saturated"] & ~stars["masked"] & (stars["snr"] > min_snr)
     # Anything narrower than a well-sampled star is a cosmic ray.
     good &= star_size(stars) * FWHM_PER_SIGMA > 1.5
-    if good.sum() < 2:
-        return np.full(3, np.nan)
-    points = space[good][:500]
-    worth = np.log(stars["snr"][good][:500])
+    good = np.flatnonzero(good)[np.argsort(-stars["snr"][good], kind="stable")][:500]
+    if len(good) < 2:
+        return np.full(space.shape, np.nan)
+    points, worth = space[good], np.log(stars["snr"][good])
     distance2 = ((points[:, None] - points[None]) ** 2).sum(axis=2)
     density = (np.exp(-0.5 * distance2) * worth).sum(axis=1)
-    centre = points[np.argmax(density)]
-    for _ in range(5):
-        near = np.exp(-0.5 * ((points - centre) ** 2).sum(axis=1)) * worth
-        centre = near @ points / near.sum()
-    return centre
+    expected = points[np.argmax(density)]
+    u = 2.0 * stars["x"] / shape[1] - 1.0
+    v = 2.0 * stars["y"] / shape[0] - 1.0
+    for order in (0, 1, 2):
+        terms = [u**i * v**j for j in range(order + 1) for i in range(order + 1 - j)]
+        terms = np.stack(terms, axis=1)
+        if len(good) < 8 * len(terms.T) and order:
+            break
+        for _ in range(10):
+            distance2 = ((points - expected) ** 2).sum(axis=1)
+            weight = worth / (1.0 + distance2 / _CLUMP_WIDTH**2) ** 2
+            scale = np.sqrt(weight)[:, None]
+            fit = np.linalg.lstsq(terms[good] * scale, points * scale)[0]
+            expected = terms[good] @ fit
+    return (terms if len(terms.T) == len(fit) else terms[:, : len(fit)]) @ fit

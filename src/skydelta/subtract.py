@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 _MISSING_WEIGHT = 1e-3
 """A pixel is lost when more than this share of its kernel lies on template pixels without data."""
 
-_SATURATED_WEIGHT = 3e-4
-"""The same for saturated template pixels, whose values are wrong by many thousand counts."""
+_SATURATED_WEIGHT = 1e-5
+"""The same for saturated template pixels, whose values may be wrong by millions of counts."""
 
 
 @dataclass(frozen=True)
