@@ -10,6 +10,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 import skydelta
+from skydelta.calibrate import COLUMNS
 from skydelta.errors import (
     CorruptFileError,
     MissingFileError,
@@ -19,6 +20,8 @@ from skydelta.errors import (
 )
 from skydelta.exposure import Exposure
 from skydelta.io.native import write_exposure
+from skydelta.io.outcome import write_failure
+from skydelta.io.products import write_catalogue
 from skydelta.io.tracts_mapping import write_tracts_mapping
 from skydelta.mask import Mask
 from skydelta.overlap import Overlap
@@ -57,11 +60,6 @@ def small_exposure():
     return Exposure(image, np.ones_like(image), Mask.empty(image.shape), wcs, band="i")
 
 
-def write_failure(path, status, message):
-    header = fits.Header({"STATUS": status, "STATMSG": message})
-    fits.PrimaryHDU(header=header).writeto(path)
-
-
 @pytest.mark.parametrize("name", IMAGES)
 def test_images(root, name):
     repo = skydelta.Repository(root)
@@ -90,23 +88,27 @@ def test_filter_is_another_name_of_band_which_may_be_left_out(root):
         repo.path(name, **data_id)
 
 
-def test_units_written_by_astropy(root):
-    repo = Repository(root)
-    table = Table({"psfFlux": [1.5, 2.5] * u.nJy, "flag": [True, False]})
-    table.write(repo.path("deepDiff_diaSrc", **EXPOSURE), format="parquet")
-    back = repo.get("deepDiff_diaSrc", **EXPOSURE)
-    assert back["psfFlux"].unit == u.nJy
-    assert back["flag"].tolist() == [True, False]
-
-
 def test_units_of_arrow_fields(root):
     repo = Repository(root)
-    field = pa.field("psfFlux", pa.float64(), metadata={"unit": "nJy"})
-    table = pa.table([[1.5, 2.5], [1, 2]], schema=pa.schema([field, pa.field("n", pa.int64())]))
+    field = pa.field("psfFlux", pa.float64(), metadata={"unit": "nJy", "description": "flux"})
+    schema = pa.schema([field, ("n", pa.int64()), ("flag", pa.bool_()), ("band", pa.string())])
+    table = pa.table([[1.5, 2.5], [1, 2], [True, False], ["i", "z"]], schema=schema)
     pq.write_table(table, repo.path("deepDiff_diaSrc", **EXPOSURE))
     back = repo.get("deepDiff_diaSrc", **EXPOSURE)
     assert back["psfFlux"].unit == u.nJy
+    assert back["psfFlux"].description == "flux"
     assert back["n"].unit is None
+    assert back["flag"].tolist() == [True, False]
+    assert back["band"].dtype.kind == "U"
+
+
+def test_catalogue_as_the_workflow_writes_it(root):
+    repo = Repository(root)
+    columns = {c.name: np.zeros(2, "U1" if c.dtype == "U" else c.dtype) for c in COLUMNS}
+    write_catalogue(repo.path("deepDiff_diaSrc", **EXPOSURE), columns, {"visit": 1013665})
+    back = repo.get("deepDiff_diaSrc", **EXPOSURE)
+    assert back.colnames == [c.name for c in COLUMNS]
+    assert back["psfFlux"].unit == u.nJy
 
 
 def test_sources(root):
@@ -132,21 +134,12 @@ def test_missing_product_quotes_the_status(root):
 def test_failed_exposure_raises_its_own_failure(root, name):
     repo = Repository(root)
     message = "3 stars, need 5: lower match.min_stars or give another template " * 3
-    write_failure(repo.path(name, **EXPOSURE), "too_few_stars", message.strip())
-    with pytest.raises(TooFewStarsError, match="too_few_stars: 3 stars, need 5") as caught:
+    write_failure(repo.path(name, **EXPOSURE), TooFewStarsError(message), "subtract")
+    with pytest.raises(SkydeltaError, match="too_few_stars: 3 stars, need 5") as caught:
         repo.get(name, **EXPOSURE)
     assert caught.value.status == "too_few_stars"
+    assert caught.value.stage == "subtract"
     assert message.strip() in str(caught.value)
-
-
-def test_unknown_status_is_kept(root):
-    repo = Repository(root)
-    write_failure(repo.path("deepDiff_differenceExp", **EXPOSURE), "moon_too_near", "look away")
-    with pytest.raises(SkydeltaError, match="look away") as caught:
-        repo.get("deepDiff_differenceExp", **EXPOSURE)
-    assert type(caught.value) is SkydeltaError
-    assert caught.value.status == "moon_too_near"
-    assert SkydeltaError.status == "failed"
 
 
 @pytest.mark.parametrize("name", ["deepDiff_differenceExp", "deepDiff_diaSrc", "deepDiff_sources"])

@@ -4,8 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from skydelta import errors
-from skydelta.errors import CorruptFileError, InputError, MissingFileError, SkydeltaError
+from skydelta.errors import CorruptFileError, InputError, MissingFileError
 from skydelta.io.tracts_mapping import exposures_of, overlaps_of
 from skydelta.tables import exposure_id
 
@@ -77,8 +76,8 @@ class Repository:
         Raises
         ------
         SkydeltaError
-            Of the type and with the status that the exposure failed with, if it did; a
-            MissingFileError if the product was not made, a CorruptFileError if it cannot be read.
+            A StageFailure with the exposure's status and message, if it failed; a MissingFileError
+            if the product was not made; a CorruptFileError if it cannot be read.
         """
         _, read = _dataset(dataset)
         band = self._band(visit, detector, band, filter)
@@ -191,11 +190,10 @@ def _quoted(status_path):
 
 
 def _refuse_failed(path):
-    """Raise the failure that a product stands for: FITS with STATUS and STATMSG, whatever its name.
-
-    A failed exposure's products exist, so that the workflow is complete, but hold nothing else.
-    """
+    """Raise the failure that a product stands for: a FITS marker, whatever the file's name."""
     from astropy.io import fits
+
+    from skydelta.io.outcome import StageFailure, raise_failure
 
     with path.open("rb") as stream:
         if stream.read(6) != b"SIMPLE":
@@ -205,18 +203,11 @@ def _refuse_failed(path):
     except (OSError, ValueError) as error:
         msg = f"{path} has a damaged header ({error}): delete it and run the workflow again"
         raise CorruptFileError(msg, path=os.fspath(path)) from error
-    status = str(header.get("STATUS", "ok")).strip()
-    if status != "ok":
-        raise _failure(status, f"{path}: {status}: {header.get('STATMSG', '')}", path)
-
-
-def _failure(status, message, path):
-    """An error of the class that has this status, else a SkydeltaError that takes it on."""
-    classes = [c for c in vars(errors).values() if isinstance(c, type)]
-    failure_class = next((c for c in classes if c.status == status), SkydeltaError)
-    failure = failure_class(message, path=os.fspath(path))
-    failure.status = status
-    return failure
+    try:
+        raise_failure(header)
+    except StageFailure as failure:
+        msg = f"{path}: {failure.status}: {failure}"
+        raise StageFailure(failure.status, msg, failure.stage) from failure
 
 
 def _read_image(path):
@@ -235,17 +226,24 @@ def _read_fits_table(path):
 
 
 def _read_parquet(path):
-    """A parquet file with its units: astropy's own metadata, or ``unit`` of each column."""
+    """A catalogue whose Arrow fields carry ``unit`` and ``description``."""
     import pyarrow.parquet
-    from astropy.table import Table
+    from astropy.table import Column, Table
 
-    schema = pyarrow.parquet.read_schema(path)
-    table = Table.read(path, format="parquet")
-    for field in schema:
-        unit = (field.metadata or {}).get(b"unit")
-        if unit and table[field.name].unit is None:
-            table[field.name].unit = unit.decode()
-    return table
+    arrow = pyarrow.parquet.read_table(path)
+    columns = []
+    for field, values in zip(arrow.schema, arrow.itercolumns(), strict=True):
+        array = values.to_numpy()
+        metadata = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
+        columns.append(
+            Column(
+                array.astype(str) if array.dtype == object else array,
+                name=field.name,
+                unit=metadata.get("unit") or None,
+                description=metadata.get("description"),
+            )
+        )
+    return Table(columns)
 
 
 _DATASETS = {

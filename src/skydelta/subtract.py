@@ -63,6 +63,15 @@ class SubtractOptions:
     fit: FitOptions = field(default_factory=FitOptions)
 
 
+def subtract_options(section):
+    """SubtractOptions from the configuration's section (basis, stars, fit)."""
+    stars = dict(section["stars"])
+    if stars["max_snr"] is None:
+        stars["max_snr"] = np.inf
+    basis = {k: tuple(v) if isinstance(v, list) else v for k, v in section["basis"].items()}
+    return SubtractOptions(BasisOptions(**basis), StarOptions(**stars), FitOptions(**section["fit"]))
+
+
 @dataclass(frozen=True)
 class Difference:
     """A raw difference and the kernel behind it.
@@ -124,6 +133,7 @@ def subtract(science, template, noise_correlation=None, *, options=None):
     meta = _kernel_cards(solution, stars, spec, options)
     meta |= {
         "SCIFWHM": (science_shape.fwhm, "[pix] FWHM of the science PSF, determinant radius"),
+        "TMPSCALE": (template.photo_calib.scale, "nJy per count of the template"),
         "TMPFWHM": (template_shape.fwhm, "[pix] FWHM of the template PSF on this grid"),
     }
     notes = _fallback_notes(solution, options)

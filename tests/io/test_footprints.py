@@ -64,13 +64,12 @@ def make_compressed(path):
     fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
 
 
-def make_weight_first(path):
-    """The WCS tells the image from a plane without one."""
-    fits.HDUList([fits.PrimaryHDU(), image("WHT"), image("SCI", header())]).writeto(path)
-
-
-def make_cube_of_one(path):
-    fits.PrimaryHDU(np.zeros((1, NY, NX), np.float32), header()).writeto(path)
+def make_illegal(path):
+    """Both CD and PC, as some pipelines write; CD holds."""
+    head = header()
+    head.update({f"CD{i}_{j}": head.pop(f"PC{i}_{j}", 0.0) for i in (1, 2) for j in (1, 2)})
+    head.update({"PC1_1": 1.0, "PC2_2": 1.0, "CDELT1": 1.0, "CDELT2": 1.0})
+    fits.PrimaryHDU(np.zeros((NY, NX), np.float32), head).writeto(path)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +80,7 @@ def make_cube_of_one(path):
         (make_native, "a.fits"),
         (make_lsst, "a.fits"),
         (make_compressed, "a.fits.fz"),
-        (make_weight_first, "a.fits"),
-        (make_cube_of_one, "a.fits"),
+        (make_illegal, "a.fits"),
     ],
 )
 def test_every_form_of_file(tmp_path, make, name):
@@ -178,6 +176,10 @@ def table_only(path):
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(path)
 
 
+def cube(path):
+    fits.PrimaryHDU(np.zeros((3, 4, 5), np.float32), header()).writeto(path)
+
+
 def spectrum(path):
     fits.PrimaryHDU(np.zeros(10, np.float32)).writeto(path)
 
@@ -221,6 +223,7 @@ def garbled(path):
         (singular, NoWcsError, "WCS"),
         (whole_sky, NoWcsError, "WCS"),
         (table_only, BadImageError, "no image of two dimensions"),
+        (cube, BadImageError, "no image of two dimensions"),
         (spectrum, BadImageError, "no image of two dimensions"),
         (text, CorruptFileError, "not a readable FITS"),
         (empty, CorruptFileError, "not a readable FITS"),
@@ -270,3 +273,10 @@ class TestCache:
         assert read_footprints([path], cache)[path].area > 0
         assert "damaged" in caplog.text or content == '{"key": 1}'
         assert path in json.loads(cache.read_text())["content"]
+
+    def test_cache_that_cannot_be_written_is_said(self, tmp_path, caplog):
+        path = str(tmp_path / "a.fits")
+        make_plain(path)
+        (tmp_path / "file").touch()
+        assert read_footprints([path], tmp_path / "file" / "cache.json")[path].area > 0
+        assert "cannot be written" in caplog.text

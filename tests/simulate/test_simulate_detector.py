@@ -93,8 +93,14 @@ def test_bad_columns_stay_with_the_detector():
     assert np.array_equal(add_bad_columns(first, rng(7)), add_bad_columns(second, rng(7)))
 
 
-def test_background_residual_is_smooth_and_of_tens_of_counts():
-    background = background_residual((200, 300), rng())
+def test_background_residual_is_smooth():
+    background = background_residual((200, 300), rng(), 40.0)
     assert np.ptp(background) == pytest.approx(40.0, rel=1e-3)
     assert background.mean() == pytest.approx(0.0, abs=1e-2)
     assert np.abs(np.diff(background, axis=1)).max() < 1.0
+
+
+def test_background_never_swallows_a_faint_sky():
+    dim = exposure_conditions("u")
+    read = read_out(np.zeros((300, 300), np.float32), dim, rng(), replace(CLEAN, gradient=True))
+    assert np.std(read.image) < 1.2 * np.sqrt(dim.sky_variance)

@@ -64,10 +64,11 @@ def read_footprint(path):
         Of the type that fits: missing or corrupt file, no image, no WCS.
     """
     header = image_header(path)
-    from skydelta.io.wcs import wcs_from_header
+    from skydelta.io.wcs import repaired_header, wcs_from_header
 
     try:
-        return footprint_of(wcs_from_header(header), (header["NAXIS2"], header["NAXIS1"]))
+        wcs = wcs_from_header(repaired_header(header)[0])
+        return footprint_of(wcs, (header["NAXIS2"], header["NAXIS1"]))
     except InputError as error:
         raise type(error)(f"{path}: {error}", path=os.fspath(path)) from error
 
@@ -120,7 +121,7 @@ def image_header(path):
     """The header of the image in a FITS file, with its WCS and its true NAXIS1 and NAXIS2.
 
     Of several image HDUs it is the one called IMAGE (by EXTNAME, or EXTTYPE in LSST files), else
-    the first with a WCS, else the first.
+    the first: the one that skydelta.io.reader reads.
 
     Raises
     ------
@@ -139,8 +140,8 @@ def image_header(path):
             warnings.catch_warnings(action="ignore"),
             fits.open(path, memmap=False, disable_image_compression=True) as hdul,
         ):
-            images = _image_headers(hdul, path)
-        if not images:
+            header = _chosen_header(hdul, path)
+        if header is None:
             _refuse_damaged(path)
     except (
         OSError,
@@ -154,28 +155,33 @@ def image_header(path):
         # What astropy lets through from a damaged header or gzip stream has no common base.
         msg = f"{path} is not a readable FITS file: {error}"
         raise CorruptFileError(msg, path=path) from error
-    if not images:
+    if header is None:
         msg = f"{path} holds no image of two dimensions"
         raise BadImageError(msg, path=path)
-    return next((h for h in images if _is_called_image(h)), None) or next(
-        (h for h in images if str(h.get("CTYPE1", "")).strip()), images[0]
-    )
+    return header
 
 
-def _image_headers(hdul, path):
-    """Headers of the two-dimensional images of an open file, as if they were uncompressed."""
-    headers = []
+def _chosen_header(hdul, path):
+    """The header that image_header asks for, as if uncompressed; None if there is no image.
+
+    HDUs behind one called IMAGE are not looked at: LSST coadds have hundreds.
+    """
+    first = None
     for hdu in hdul:
-        header = hdu.header
-        prefix = "Z" if header.get("ZIMAGE") else ""
-        is_image = prefix or header.get("XTENSION", "IMAGE").strip() == "IMAGE"
-        sizes = [header[f"{prefix}NAXIS{i + 1}"] for i in range(header.get(f"{prefix}NAXIS", 0))]
-        if is_image and len(sizes) >= 2 and math.prod(sizes[:2]) > 0 and set(sizes[2:]) <= {1}:
+        prefix = "Z" if hdu.header.get("ZIMAGE") else ""
+        is_image = prefix or hdu.header.get("XTENSION", "IMAGE").strip() == "IMAGE"
+        if not is_image or hdu.header[f"{prefix}NAXIS"] != 2:
+            continue
+        nx, ny = (hdu.header[f"{prefix}NAXIS{axis}"] for axis in (1, 2))
+        is_called_image = "IMAGE" in (hdu.name, str(hdu.header.get("EXTTYPE", "")).strip())
+        if nx * ny > 0 and (is_called_image or first is None):
             _refuse_cut_off(hdu, path)
-            header = header.copy()
-            header["NAXIS"], header["NAXIS1"], header["NAXIS2"] = 2, *sizes[:2]
-            headers.append(header)
-    return headers
+            header = hdu.header.copy()
+            header["NAXIS1"], header["NAXIS2"] = nx, ny
+            if is_called_image:
+                return header
+            first = header
+    return first
 
 
 def _refuse_cut_off(hdu, path):
@@ -200,10 +206,6 @@ def _refuse_damaged(path):
 def _begins_with(path, magic):
     with open(path, "rb") as stream:
         return stream.read(len(magic)) == magic
-
-
-def _is_called_image(header):
-    return "IMAGE" in (str(header.get(key, "")).strip() for key in ("EXTNAME", "EXTTYPE"))
 
 
 def footprint_of(wcs, shape):
@@ -298,5 +300,9 @@ def store_cache(path, key, content):
     """Keep JSON data in a file, replaced as a whole: several workflows may share a cache."""
     from skydelta.io.native import replacing
 
-    with replacing(path) as partial:
-        partial.write_text(json.dumps({"key": key, "content": content}), encoding="utf-8")
+    text = json.dumps({"key": key, "content": content})
+    try:
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    except OSError as error:  # a full or read-only disk costs time at the next start, no more
+        logger.warning("the cache %s cannot be written: %s", path, error)

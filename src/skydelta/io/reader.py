@@ -10,10 +10,11 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
-from skydelta.errors import CorruptFileError, InputError, MissingFileError
+from skydelta.errors import BandMismatchError, CorruptFileError, InputError, MissingFileError
 from skydelta.io.native import is_native, read_native
 from skydelta.io.plain import read_plain
 from skydelta.photocalib import PhotoCalib
+from skydelta.psf import Psf
 
 
 def read_exposure(
@@ -35,8 +36,9 @@ def read_exposure(
     path
         FITS file, also compressed (.gz, .fz): native or plain.
     psf
-        Path of a PSF side file: PSFEx model, PSFGRID table or an image of odd size. Without one,
-        and without a PSF in the file itself, it is estimated from the image's stars.
+        Path of a PSF side file: PSFEx model, PSFGRID table or an image of odd size; or a Psf that
+        is known already. Without one, and without a PSF in the file itself, it is estimated from
+        the image's stars.
     weight
         Path of an inverse-variance map of the image's shape, 0 where there are no data.
     mask
@@ -64,7 +66,8 @@ def read_exposure(
         Of the type that fits: missing or corrupt file, no WCS, no usable pixel, bad variance, bad
         or no PSF.
     """
-    side = {"psf": psf, "weight": weight, "mask": mask}
+    known_psf = psf if isinstance(psf, Psf) else None
+    side = {"psf": None if known_psf else psf, "weight": weight, "mask": mask}
     side = {kind: Path(name) for kind, name in side.items() if name is not None}
     with _located(path), open_fits(path) as hdul:
         if is_native(hdul):
@@ -78,6 +81,8 @@ def read_exposure(
             exposure = exposure.replace(
                 photo_calib=PhotoCalib.from_zero_point(default_zero_point)
             ).noted(f"no zero point in the header: {default_zero_point} mag was taken as given")
+        if known_psf is not None:
+            return exposure.replace(psf=known_psf)
         return exposure if exposure.psf is not None else with_estimated_psf(exposure)
 
 
@@ -171,6 +176,9 @@ def _native(hdul, side, band, saturate, gain):
         )
         raise InputError(msg)
     exposure = read_native(hdul)
+    if band and exposure.band and band != exposure.band:
+        msg = f"the table says band {band!r}, the file's FILTER card {exposure.band!r}"
+        raise BandMismatchError(msg)
     given = {"band": band, "saturate": saturate, "gain": gain}
     exposure = exposure.replace(**{k: v for k, v in given.items() if v is not None})
     if "psf" not in side:

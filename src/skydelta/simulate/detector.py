@@ -27,7 +27,8 @@ _ELECTRON_PER_SECOND = {"u": 26.5, "g": 28.4, "r": 28.2, "i": 27.9, "z": 27.5, "
 _SKY = {"u": 22.9, "g": 22.2, "r": 21.2, "i": 20.5, "z": 19.6, "y": 18.6}
 
 _GRADIENT_COUNTS = 40.0
-"""Peak to peak of the background that is left."""
+_GRADIENT_OF_SKY = 0.3
+"""Peak to peak of the background that is left: counts, but never more than this part of the sky."""
 
 _COSMIC_RAYS_PER_PIXEL = 2e-5
 _BAD_COLUMNS = 2
@@ -162,7 +163,8 @@ def read_out(source, conditions, rng, defects, *, detector_rng=None):
     """
     level = source + np.float32(conditions.sky)
     if defects.gradient:
-        level += background_residual(source.shape, rng)
+        peak_to_peak = min(_GRADIENT_COUNTS, _GRADIENT_OF_SKY * conditions.sky)
+        level += background_residual(source.shape, rng, peak_to_peak)
     mask = Mask.empty(source.shape)
     full = conditions.full_well / conditions.gain
     saturated = np.zeros(source.shape, bool)
@@ -188,14 +190,14 @@ def read_out(source, conditions, rng, defects, *, detector_rng=None):
     return Readout(image, conditions.variance_of(image), mask, expected_variance)
 
 
-def background_residual(shape, rng):
-    """A smooth background of zero mean, tens of counts from end to end, (ny, nx) float32."""
+def background_residual(shape, rng, peak_to_peak):
+    """A smooth background of zero mean and `peak_to_peak` counts, (ny, nx) float32."""
     ny, nx = shape
     u = np.linspace(-1, 1, nx, dtype=np.float32)[None, :]
     v = np.linspace(-1, 1, ny, dtype=np.float32)[:, None]
     c = rng.normal(size=5).astype(np.float32) * np.array([1, 1, 0.5, 0.5, 0.5], np.float32)
     surface = c[0] * u + c[1] * v + c[2] * u * v + c[3] * u * u + c[4] * v * v
-    return (surface - surface.mean()) * np.float32(_GRADIENT_COUNTS / np.ptp(surface))
+    return (surface - surface.mean()) * np.float32(peak_to_peak / np.ptp(surface))
 
 
 def bleed(level, full):

@@ -147,8 +147,8 @@ def make_static_sky(seed, wcs, shape, *, margin=120, stars=STAR_DENSITY, galaxie
 
 
 def _make_stars(rng, wcs, shape, margin, n):
-    # Counts rise by 10^0.21 per magnitude and level off, as they do at high galactic latitude.
-    mag = _magnitudes(rng, n, [(12.5, 0.21), (21.0, 0.0), (25.5, 0.0)])
+    # Counts rise by 10^0.23 per magnitude and level off, as they do at high galactic latitude.
+    mag = _magnitudes(rng, n, [(12.5, 0.23), (21.0, 0.0), (25.5, 0.0)])
     ra, dec = _positions(rng, wcs, shape, margin, n)
     return Stars(ra, dec, _fluxes(rng, mag, _STAR_COLOURS))
 

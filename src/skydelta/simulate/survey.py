@@ -7,7 +7,7 @@ import numpy as np
 from astropy.table import vstack
 
 from skydelta.io.native import write_exposure
-from skydelta.simulate.astrometry import PIXEL_SCALE, detector_wcs, tan_wcs
+from skydelta.simulate.astrometry import PIXEL_SCALE, detector_wcs, moved_origin, tan_wcs
 from skydelta.simulate.detector import Defects, coadd_conditions, exposure_conditions
 from skydelta.simulate.observe import Pointing, take_exposure, write_truth
 from skydelta.simulate.optics import make_psf
@@ -44,10 +44,100 @@ class SurveyTables:
     truth: Path
 
 
+@dataclass(frozen=True)
+class SurveyPlan:
+    """Where and when a survey looks, known before a pixel is drawn.
+
+    Parameters
+    ----------
+    pointings
+        skydelta.simulate.observe.Pointing of every exposure.
+    tract
+        Tract of the coadds.
+    data
+        (ny, nx) bool, where on the tract the coadds have data.
+    nominal
+        Conditions of an exposure by band.
+    """
+
+    pointings: list
+    tract: object
+    data: np.ndarray
+    nominal: dict
+
+    def exposures(self):
+        """(visit, detector, band, path relative to the tables) of every exposure."""
+        return [
+            (p.visit, p.detector, p.band, _exposure_name(p.visit, p.band, p.detector))
+            for p in self.pointings
+        ]
+
+    def coadds(self):
+        """(tract, (x, y), band, path relative to the tables) of every coadd."""
+        return [
+            (TRACT, patch, band, _coadd_name(patch, band))
+            for band in self.nominal
+            for patch, _, _, box in self.tract.patches()
+            if self.data[box].any()
+        ]
+
+    def grids(self):
+        """(wcs, shape) of every image by its relative path; the exposures' without its error."""
+        images = {
+            _exposure_name(p.visit, p.band, p.detector): (p.wcs, p.shape) for p in self.pointings
+        }
+        for patch, x0, y0, box in self.tract.patches():
+            grid = moved_origin(self.tract.wcs, x0, y0), self.data[box].shape
+            images |= {_coadd_name(patch, band): grid for band in self.nominal}
+        return images
+
+
+def _exposure_name(visit, band, detector):
+    return f"exposures/exposure_{visit}_{band}_{detector:03d}.fits"
+
+
+def _coadd_name(patch, band):
+    return f"coadds/coadd_{TRACT}_{patch[0]}-{patch[1]}_{band}.fits"
+
+
+def plan_survey(
+    *,
+    seed=3,
+    n_visits=1,
+    detectors=(0, 1),
+    bands=("r", "i"),
+    shape=(1024, 1024),
+    centre=(55.0, -30.0),
+    rotation_deg=30.0,
+    fwhm_science=(0.7, 1.0),
+    patch_inner=1100,
+    patch_border=50,
+    zero_point=None,
+    variable_psf=True,
+):
+    """The geometry of a survey; parameters as of `simulate_survey`.
+
+    Returns
+    -------
+    SurveyPlan
+    """
+    unknown = sorted(set(bands) - set(BANDS))
+    if unknown:
+        msg = f"bands must be out of {BANDS}, got {unknown}"
+        raise ValueError(msg)
+    nominal = {band: exposure_conditions(band, zero_point) for band in bands}
+    pointings = _plan(
+        seed, n_visits, detectors, nominal, shape, centre, rotation_deg, fwhm_science, variable_psf
+    )
+    images = [(p.wcs, p.shape) for p in pointings]
+    tract = tract_over(images, patch_inner=patch_inner, patch_border=patch_border)
+    return SurveyPlan(pointings, tract, covered(tract, images), nominal)
+
+
 def simulate_survey(
     outdir,
     *,
-    seed=1,
+    seed=3,
     n_visits=1,
     detectors=(0, 1),
     bands=("r", "i"),
@@ -119,49 +209,68 @@ def simulate_survey(
     """
     outdir = Path(outdir)
     outdir.mkdir(parents=True, exist_ok=True)
-    unknown = sorted(set(bands) - set(BANDS))
-    if unknown:
-        msg = f"bands must be out of {BANDS}, got {unknown}"
-        raise ValueError(msg)
-    nominal = {band: exposure_conditions(band, zero_point) for band in bands}
-    pointings = _plan(
-        seed, n_visits, detectors, nominal, shape, centre, rotation_deg, fwhm_science, variable_psf
+    plan = plan_survey(
+        seed=seed,
+        n_visits=n_visits,
+        detectors=detectors,
+        bands=bands,
+        shape=shape,
+        centre=centre,
+        rotation_deg=rotation_deg,
+        fwhm_science=fwhm_science,
+        patch_inner=patch_inner,
+        patch_border=patch_border,
+        zero_point=zero_point,
+        variable_psf=variable_psf,
     )
-    images = [(p.wcs, p.shape) for p in pointings]
-    tract = tract_over(images, patch_inner=patch_inner, patch_border=patch_border)
+    tract, nominal = plan.tract, plan.nominal
     noise_flux = {b: c.point_source_error(TYPICAL_FWHM) for b, c in nominal.items()}
     sky = _make_sky(seed, tract, star_density, galaxy_density, event_density, noise_flux)
-    rows, truths = [], []
-    for pointing in pointings:
-        exposure, truth = take_exposure(
-            pointing,
-            sky,
-            seed,
-            Defects() if defects is None else defects,
-            registration_error_mas=registration_error_mas,
-            template_variance_ratio=1.0 / coadd_depth,
-            variance_from=variance_from,
-        )
-        name = f"exposures/exposure_{pointing.visit}_{pointing.band}_{pointing.detector:03d}.fits"
-        write_exposure(outdir / name, exposure)
-        rows.append(f"{pointing.visit},{pointing.detector},{pointing.band},{name}")
-        truths.append(truth)
     paths = SurveyTables(outdir / "exposures.csv", outdir / "coadds.csv", outdir / "truth.csv")
-    _write_csv(paths.exposures, "visit,detector,band,path", rows)
-    write_truth(paths.truth, vstack(truths))
-    data = covered(tract, images)
-    rows = []
+    _write_exposures(
+        paths,
+        plan.pointings,
+        sky,
+        seed,
+        Defects() if defects is None else defects,
+        registration_error_mas=registration_error_mas,
+        template_variance_ratio=1.0 / coadd_depth,
+        variance_from=variance_from,
+    )
+    coadds = []
     for band in bands:
         conditions = coadd_conditions(nominal[band], coadd_depth)
         rng = rng_for(seed, "template", band)
         fwhm = fwhm_template * rng.uniform(0.96, 1.04)
         psf = make_psf(rng, tract.shape, fwhm, variable=variable_psf)
-        for (px, py), coadd in observe_tract(tract, psf, sky, band, conditions, rng, data=data):
-            name = f"coadds/coadd_{TRACT}_{px}-{py}_{band}.fits"
-            write_exposure(outdir / name, coadd)
-            rows.append(f'{TRACT},"{px},{py}",{band},{name}')
-    _write_csv(paths.coadds, "tract,patch,band,path", rows)
+        patches = observe_tract(tract, psf, sky, band, conditions, rng, data=plan.data)
+        coadds += _write_coadds(outdir, band, patches)
+    _write_csv(paths.coadds, "tract,patch,band,path", coadds)
     return paths
+
+
+def _write_exposures(paths, pointings, sky, seed, defects, **options):
+    """The exposures, their table and the truth table."""
+    rows, truths = [], []
+    for pointing in pointings:
+        exposure, truth = take_exposure(pointing, sky, seed, defects, **options)
+        visit, detector, band = pointing.visit, pointing.detector, pointing.band
+        name = _exposure_name(visit, band, detector)
+        write_exposure(paths.exposures.parent / name, exposure)
+        rows.append(f"{visit},{detector},{band},{name}")
+        truths.append(truth)
+    _write_csv(paths.exposures, "visit,detector,band,path", rows)
+    write_truth(paths.truth, vstack(truths))
+
+
+def _write_coadds(outdir, band, patches):
+    """The coadds of one band; returns their rows of the table."""
+    rows = []
+    for (px, py), coadd in patches:
+        name = _coadd_name((px, py), band)
+        write_exposure(outdir / name, coadd)
+        rows.append(f'{TRACT},"{px},{py}",{band},{name}')
+    return rows
 
 
 def _plan(

@@ -1,0 +1,215 @@
+"""What the report knows about one exposure: its files, and what was read from them."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from skydelta.errors import SkydeltaError
+from skydelta.io.outcome import OK
+
+NOT_WRITTEN = "not_written"
+"""Status of an exposure whose status file does not exist."""
+
+FLAG_COLUMNS = (
+    "centroid_flag",
+    "psfFlux_flag",
+    *(f"pixelFlags_{name}Center" for name in ("bad", "cr", "suspect", "interpolated")),
+    *(f"pixelFlags_{name}" for name in ("edge", "nodata", "saturated", "sat_template")),
+    "pixelFlags_offimage",
+)
+"""A source with one of these is called flagged: its fit failed, bad pixels lie at its centre, or
+its footprint touches saturated pixels of either image or the edge."""
+
+
+@dataclass(frozen=True)
+class ReportEntry:
+    """The files of one exposure.
+
+    Parameters
+    ----------
+    visit, detector
+        Numbers of the exposure.
+    band
+        Filter.
+    science
+        Image the pipeline was given.
+    template, subtracted, diffexp, footprints
+        FITS products, or failure markers.
+    catalogue
+        DiaSource catalogue, Parquet.
+    status
+        Status file, JSON.
+    """
+
+    visit: int
+    detector: int
+    band: str
+    science: Path
+    template: Path
+    subtracted: Path
+    diffexp: Path
+    footprints: Path
+    catalogue: Path
+    status: Path
+
+    @property
+    def name(self):
+        """The exposure's name in all its files, ``VISIT-BAND-detDETECTOR``."""
+        return f"{self.visit:08d}-{self.band}-det{self.detector:03d}"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What could be read of an exposure; None for what does not exist.
+
+    Parameters
+    ----------
+    entry
+        ReportEntry.
+    status, message
+        ``"ok"``, or why there is no catalogue.
+    numbers
+        The status file.
+    science
+        (ny, nx) pixels.
+    template, subtracted, difference
+        Exposures.
+    kernel
+        SpatialKernel.
+    stars
+        Columns of the stars of the kernel fit by name.
+    detections
+        skydelta.detect.Detections.
+    catalogue
+        Columns of the catalogue by name.
+    """
+
+    entry: ReportEntry
+    status: str
+    message: str = ""
+    numbers: dict = field(default_factory=dict)
+    science: np.ndarray | None = None
+    template: object = None
+    subtracted: object = None
+    difference: object = None
+    kernel: object = None
+    stars: dict | None = None
+    detections: object = None
+    catalogue: dict | None = None
+
+    @property
+    def is_ok(self):
+        """Whether all stages were passed."""
+        return self.status == OK
+
+
+def load(entry):
+    """All there is of an exposure.
+
+    A failure, be it in the status file, in a marker or in a file that cannot be read, ends up as
+    status and message; what could be read before it is kept.
+    """
+    numbers = read_status(entry.status)
+    parts = {}
+    status, message = numbers.get("status", OK), numbers.get("message") or ""
+    for read in (_science, _template, _subtraction, _difference):
+        try:
+            parts |= read(entry)
+        except (SkydeltaError, OSError) as error:
+            if status == OK:
+                status = getattr(error, "status", "missing_file")
+                message = str(error)
+    return Loaded(entry, str(status), str(message), numbers, **parts)
+
+
+def read_status(path):
+    """The status file, or one that says that there is none."""
+    try:
+        numbers = json.loads(Path(path).read_text())
+    except (OSError, ValueError):
+        return {"status": NOT_WRITTEN, "message": "the status file is missing or damaged"}
+    return numbers if isinstance(numbers, dict) else {"status": NOT_WRITTEN}
+
+
+def _science(entry):
+    """Pixels only: variance, mask and PSF of the science image live on in the difference."""
+    from skydelta.io.reader import open_fits
+
+    with open_fits(entry.science) as hdul:
+        for hdu in hdul:
+            if hdu.is_image and hdu.data is not None and np.ndim(hdu.data) == 2:
+                return {"science": np.array(hdu.data, np.float32)}
+    return {}
+
+
+def _template(entry):
+    from skydelta.io.products import read_template
+
+    return {"template": read_template(entry.template)[0]}
+
+
+def _subtraction(entry):
+    from skydelta.io.native import read_native
+    from skydelta.io.products import open_product, read_kernel
+
+    with open_product(entry.subtracted) as hdul:
+        table = hdul["KERNSTAR"].data
+        stars = {name: np.array(table[name]) for name in table.dtype.names}
+        return {"subtracted": read_native(hdul), "kernel": read_kernel(hdul), "stars": stars}
+
+
+def _difference(entry):
+    from skydelta.io.native import read_native
+    from skydelta.io.products import open_product, read_detections
+
+    with open_product(entry.diffexp) as hdul:
+        difference = read_native(hdul)
+    return {
+        "difference": difference,
+        "detections": read_detections(entry.footprints),
+        "catalogue": read_catalogue(entry.catalogue),
+    }
+
+
+def read_catalogue(path):
+    """A DiaSource catalogue as arrays by column name."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def is_flagged(catalogue):
+    """(n,) bool: sources with one of FLAG_COLUMNS."""
+    flags = [np.asarray(catalogue[name], bool) for name in FLAG_COLUMNS if name in catalogue]
+    return np.logical_or.reduce(flags) if flags else np.zeros(len(catalogue["x"]), bool)
+
+
+def footprint_mask(shape, spans):
+    """(ny, nx) bool from the pixel runs of footprints."""
+    edges = np.zeros((shape[0], shape[1] + 1), np.int32)
+    np.add.at(edges, (spans["y"], spans["x0"]), 1)
+    np.add.at(edges, (spans["y"], spans["x1"] + 1), -1)
+    return np.cumsum(edges[:, :-1], axis=1) > 0
+
+
+def whole_notes(lines):
+    """Sentences from HISTORY cards: one longer than a card was cut after its 72nd character."""
+    notes, last = [], ""
+    for line in lines:
+        if len(last) == 72:
+            notes[-1] += line
+        elif len(last) == 71:  # cut behind a blank, which a card does not keep
+            notes[-1] += f" {line}"
+        else:
+            notes.append(line)
+        last = line
+    return [" ".join(note.split()) for note in notes]
+
+
+def card(exposure, key, default=np.nan):
+    """A header card of an exposure that was read, without its comment."""
+    value = exposure.meta.get(key, default) if exposure is not None else default
+    return value[0] if isinstance(value, tuple) else value

@@ -1,0 +1,92 @@
+"""One exposure in numbers: the rows of the survey table."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skydelta.mask import UNUSABLE
+from skydelta.report.entries import card, footprint_mask, is_flagged
+from skydelta.report.statistics import (
+    Noise,
+    blank_sky,
+    limiting_magnitude,
+    noise_of,
+    normalised,
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Numbers of one exposure; NaN for what is not known.
+
+    Parameters
+    ----------
+    values
+        Number by name, the keys of skydelta.report.sections.SURVEY_COLUMNS.
+    before, after
+        Noise of the raw and of the decorrelated difference, or None.
+    sigmas
+        (ny, nx) D / sqrt(V) of the decorrelated difference, or None.
+    blank
+        (ny, nx) bool, blank sky, or None.
+    """
+
+    values: dict
+    before: Noise | None = None
+    after: Noise | None = None
+    sigmas: np.ndarray | None = None
+    blank: np.ndarray | None = None
+
+
+def summarise(loaded):
+    """The Summary of a skydelta.report.entries.Loaded."""
+    values = _kernel_values(loaded)
+    values["coverage"] = card(loaded.template, "COVERAGE")
+    if loaded.difference is None or loaded.detections is None:
+        return Summary(values)
+    values |= _detection_values(loaded)
+    unusable = loaded.difference.mask.any(*UNUSABLE)
+    sigmas = normalised(loaded.difference.image, loaded.difference.variance, unusable)
+    if loaded.science is None or loaded.science.shape != loaded.difference.shape:
+        return Summary(values, sigmas=sigmas)
+    detected = footprint_mask(loaded.difference.shape, loaded.detections.spans)
+    fwhm = card(loaded.subtracted, "SCIFWHM", 4.0)
+    blank = blank_sky(loaded.science, unusable, detected, fwhm=fwhm)
+    raw = normalised(loaded.subtracted.image, loaded.subtracted.variance, unusable)
+    before, after = noise_of(raw, blank), noise_of(sigmas, blank)
+    values |= {
+        "noise_before": before.rms,
+        "neighbour_before": before.neighbour,
+        "noise_after": after.rms,
+        "neighbour_after": after.neighbour,
+    }
+    return Summary(values, before, after, sigmas, blank)
+
+
+def _kernel_values(loaded):
+    subtracted = loaded.subtracted
+    return {
+        "stars_used": card(subtracted, "KNSTAR"),
+        "stars_rejected": card(subtracted, "KNREJ"),
+        "kernel_sum": card(subtracted, "KSUM"),
+        "order_asked": card(subtracted, "KORDREQ"),
+        "order_used": card(subtracted, "KORDER"),
+        "fwhm_science": card(subtracted, "SCIFWHM"),
+        "fwhm_template": card(subtracted, "TMPFWHM"),
+    }
+
+
+def _detection_values(loaded):
+    detections, catalogue = loaded.detections, loaded.catalogue
+    calib = loaded.difference.photo_calib
+    negative, dipole = (np.asarray(catalogue[n], bool) for n in ("isNegative", "isDipole"))
+    return {
+        "score_rms": detections.score_rms,
+        "limit": limiting_magnitude(
+            detections.flux_sigma, detections.score_rms, calib.scale if calib else np.nan
+        ),
+        "positive": int(np.count_nonzero(~negative & ~dipole)),
+        "negative": int(np.count_nonzero(negative & ~dipole)),
+        "dipoles": int(np.count_nonzero(dipole)),
+        "flagged": int(np.count_nonzero(is_flagged(catalogue))),
+    }

@@ -1,0 +1,152 @@
+"""What the workflow knows before any job runs: exposures, coadds, and which lie under which."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from skydelta.errors import TableError
+from skydelta.overlap import overlap_edges
+from skydelta.tables import CoaddRow, ExposureRow, read_coadds, read_exposures
+
+CACHE = Path(".snakemake") / "skydelta"
+"""Kept from one start to the next: footprints, edges and the plan of the demo."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The two tables and the edges between them.
+
+    Parameters
+    ----------
+    exposures, coadds
+        Rows of the tables.
+    edges
+        List of CoaddRow by (visit, detector, band).
+    simulated
+        Whether the images are made by the workflow's own simulator.
+    footprints
+        Footprints by path that are known beforehand; empty unless simulated.
+    """
+
+    exposures: list
+    coadds: list
+    edges: dict
+    simulated: bool
+    footprints: dict
+
+    def exposure(self, visit, detector, band):
+        """The row of one exposure."""
+        return self._by_key[int(visit), int(detector), band]
+
+    @property
+    def _by_key(self):
+        # Built once: thousands of jobs look their row up.
+        if "_index" not in self.__dict__:
+            object.__setattr__(self, "_index", {row.key: row for row in self.exposures})
+        return self.__dict__["_index"]
+
+
+def load_survey(config):
+    """The survey that a configuration names.
+
+    Raises
+    ------
+    TableError
+        If a table is missing or malformed.
+    """
+    simulated = config["exposures"] == demo_table(config, "exposures")
+    if simulated:
+        exposures, coadds, footprints = _demo(config["simulate"])
+    else:
+        exposures = read_exposures(_found(config["exposures"]))
+        coadds = read_coadds(_found(config["coadds"]))
+        footprints = {}
+    mapping = config["overlap"]["tracts_mapping"]
+    edges = overlap_edges(
+        exposures,
+        coadds,
+        mapping=mapping,
+        footprints=footprints,
+        cache=CACHE,
+        margin_px=config["overlap"]["margin_px"],
+    )
+    return Survey(exposures, coadds, edges, simulated, footprints)
+
+
+def demo_table(config, name):
+    """Path of a table of the simulated survey: exposures, coadds or truth."""
+    return f"{config['simulate']['outdir']}/{name}.csv"
+
+
+def _found(table):
+    """A table's path: in the working directory or where the command was given."""
+    here = Path(table)
+    if here.exists() or here.is_absolute():
+        return here
+    there = Path(os.environ.get("PWD", ".")) / table
+    if there.exists():
+        return there
+    msg = (
+        f"table {table} does not exist, neither in {Path.cwd()} nor in {there.parent}: correct "
+        "'exposures' and 'coadds' in the configuration, or make them with 'skydelta index'"
+    )
+    raise TableError(msg)
+
+
+def simulation_options(options):
+    """Keyword arguments of `simulate_survey` from the configuration's section."""
+    return {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in options.items()
+        if key != "outdir"
+    }
+
+
+def _demo(options):
+    """Rows and footprints of the simulated survey, from the cache or from its plan."""
+    from skydelta.io.footprints import Footprint, code_digest, load_cache, store_cache
+
+    key = code_digest() + json.dumps(options, sort_keys=True) + _simulator_code()
+    store = CACHE / "demo.json"
+    plan = load_cache(store, key)
+    if plan is None:
+        plan = _plan(options)
+        store_cache(store, key, plan)
+    outdir = Path(options["outdir"])
+    exposures = [
+        ExposureRow(visit, detector, band, str(outdir / path))
+        for visit, detector, band, path in plan["exposures"]
+    ]
+    coadds = [
+        CoaddRow(tract, tuple(patch), band, str(outdir / path))
+        for tract, patch, band, path in plan["coadds"]
+    ]
+    footprints = {
+        str(outdir / path): Footprint(tuple(map(tuple, outline)), scale)
+        for path, (outline, scale) in plan["footprints"].items()
+    }
+    return exposures, coadds, footprints
+
+
+def _simulator_code():
+    from skydelta.fingerprint import fingerprint
+
+    return fingerprint(Path(__file__).parent / "simulate" / "survey.py")
+
+
+def _plan(options):
+    import inspect
+
+    from skydelta.io.footprints import footprint_of
+    from skydelta.simulate.survey import plan_survey
+
+    known = inspect.signature(plan_survey).parameters
+    chosen = {k: v for k, v in simulation_options(options).items() if k in known}
+    plan = plan_survey(**chosen)
+    footprints = {path: footprint_of(*grid) for path, grid in plan.grids().items()}
+    return {
+        "exposures": plan.exposures(),
+        "coadds": plan.coadds(),
+        "footprints": {path: (f.outline, f.pixel_scale) for path, f in footprints.items()},
+    }

@@ -1,0 +1,58 @@
+"""Calibration, and the catalogue of the whole survey.
+
+Inputs: the measurements and the difference exposure. Outputs: diaSrc_ID.parquet in Rubin's
+DiaSource columns (nJy, AB mag, deg), empty for an exposure that failed; results/status/ID.json,
+how the exposure fared; results/catalogue/diaSources.parquet, all exposures together.
+"""
+
+
+rule calibrate:
+    input:
+        diffexp="results/deepDiff/v{visit}-f{band}/diffexp_{visit}-{band}-det{detector}.fits",
+        footprints="results/deepDiff/v{visit}-f{band}/footprints_{visit}-{band}-det{detector}.fits",
+        sources="results/deepDiff/v{visit}-f{band}/sources_{visit}-{band}-det{detector}.fits",
+    output:
+        catalogue="results/deepDiff/v{visit}-f{band}/diaSrc_{visit}-{band}-det{detector}.parquet",
+        status="results/status/{visit}-{band}-det{detector}.json",
+    log:
+        "logs/calibrate/{visit}-{band}-det{detector}.log",
+    benchmark:
+        "logs/calibrate/{visit}-{band}-det{detector}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=more_memory(2000),
+        runtime=10,
+    params:
+        threshold=config["detect"]["threshold"],
+        code=code_of("calibrate"),
+    message:
+        "Calibrating visit {wildcards.visit} detector {wildcards.detector} band {wildcards.band}"
+    script:
+        "../scripts/calibrate.py"
+
+
+rule catalogue:
+    input:
+        catalogues=per_exposure(
+            "results/deepDiff/v{visit}-f{band}/diaSrc_{visit}-{band}-det{detector}.parquet"
+        ),
+    output:
+        catalogue="results/catalogue/diaSources.parquet",
+    log:
+        "logs/catalogue.log",
+    benchmark:
+        "logs/catalogue.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=more_memory(2000),
+        runtime=30,
+    params:
+        code=code_of("catalogue"),
+    message:
+        "Joining the catalogues"
+    script:
+        "../scripts/catalogue.py"

@@ -1,0 +1,29 @@
+"""Detection.
+
+Input: the difference exposure. Output: footprints_ID.fits with SOURCES (peaks, signs, dipoles) and
+SPANS (pixels of the footprints).
+"""
+
+
+rule detect:
+    input:
+        diffexp="results/deepDiff/v{visit}-f{band}/diffexp_{visit}-{band}-det{detector}.fits",
+    output:
+        footprints="results/deepDiff/v{visit}-f{band}/footprints_{visit}-{band}-det{detector}.fits",
+    log:
+        "logs/detect/{visit}-{band}-det{detector}.log",
+    benchmark:
+        "logs/detect/{visit}-{band}-det{detector}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=more_memory(3000),
+        runtime=15,
+    params:
+        section=config["detect"],
+        code=code_of("detect"),
+    message:
+        "Detecting on visit {wildcards.visit} detector {wildcards.detector} band {wildcards.band}"
+    script:
+        "../scripts/detect.py"

@@ -1,0 +1,29 @@
+"""Detected sources measured in instrumental units."""
+
+from skydelta.stage import options, provenance, stage
+
+with stage(snakemake):
+    from skydelta.io.inputs import read_science
+    from skydelta.io.products import (
+        read_detections,
+        read_difference_psf,
+        read_image,
+        read_template,
+        write_sources,
+    )
+    from skydelta.measure import MeasureOptions, measure
+
+    detections = read_detections(snakemake.input.footprints)
+    science = read_science(
+        snakemake.params.exposure,
+        snakemake.params.images,
+        psf=read_difference_psf(snakemake.input.subtracted),
+    )
+    columns = measure(
+        read_image(snakemake.input.diffexp),
+        science,
+        read_template(snakemake.input.template)[0],
+        detections,
+        options=options(MeasureOptions, snakemake.params.section),
+    )
+    write_sources(snakemake.output.sources, columns, provenance(snakemake))

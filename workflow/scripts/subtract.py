@@ -1,0 +1,17 @@
+"""The template matched to the science image and subtracted."""
+
+from skydelta.stage import stage, with_provenance
+
+with stage(snakemake):
+    from dataclasses import replace
+
+    from skydelta.io.inputs import read_science
+    from skydelta.io.products import read_template, write_difference
+    from skydelta.subtract import subtract, subtract_options
+
+    template, noise_correlation = read_template(snakemake.input.template)
+    science = read_science(snakemake.params.exposure, snakemake.params.images)
+    choices = subtract_options(snakemake.params.section)
+    difference = subtract(science, template, noise_correlation, options=choices)
+    difference = replace(difference, exposure=with_provenance(difference.exposure, snakemake))
+    write_difference(snakemake.output.subtracted, difference)
