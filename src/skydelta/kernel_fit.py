@@ -62,8 +62,9 @@ class FitOptions:
     stars_per_term
         Stars asked for each term of a spatial polynomial.
     model_error
-        Relative error of the model added to the weights, so that the brightest stars, which are
-        limited by it and not by noise, do not outvote all others.
+        Least relative error of a model pixel, added to the weights so that the brightest stars,
+        which are limited by it and not by noise, do not outvote all others. It is raised to what
+        the residuals of the stars show.
     ridge
         Prior width of each normalised basis coefficient in units of the kernel sum; 0 is none.
     max_iterations
@@ -95,6 +96,9 @@ class KernelSolution:
         SpatialKernel.
     sum_error
         Standard error of the kernel sum.
+    flux_error
+        Relative error of the matched template's fluxes beyond the noise, from stars left out of
+        the fit in turn: what registration, PSF variation and the basis leave over.
     condition
         Condition number of the scaled normal matrix.
     used
@@ -111,6 +115,7 @@ class KernelSolution:
 
     kernel: SpatialKernel
     sum_error: float
+    flux_error: float
     condition: float
     used: np.ndarray
     reason: np.ndarray
@@ -301,6 +306,7 @@ def fit_kernel(stamps, spec, shape, options=None):
         model, back = fit.model(design)
         ratio = _flux_ratio(model, back, data, weights)
         residual = _core_rms(data - model - back, noise.variance(model), good, core)
+        noise.learn(data - model - back, model, used, core)
         weights = noise.weights(model)
         reason = _judge_ratio(ratio, weighable, options, floor=0.02)
         reason = _judge_residual(residual, reason, options)
@@ -314,19 +320,25 @@ def fit_kernel(stamps, spec, shape, options=None):
     if not fit.kernel.sum > 0:
         msg = f"the kernel sum is {fit.kernel.sum:.4g}: the images do not show the same sky"
         raise BadKernelError(msg, kernel_sum=fit.kernel.sum)
+    pure_weights = good / noise.variance(model)
+    flux_error = _left_out_error(
+        design, data, weights, pure_weights, stamps, spec, shape, used, fit, options
+    )
     log.info(
-        "kernel: %d of %d stars, order %d, sum %.6g +- %.2g, condition %.3g, %d rounds",
+        "kernel: %d of %d stars, order %d, sum %.6g +- %.2g, flux error %.4f, condition %.3g, %d rounds",
         used.sum(),
         n,
         fit.kernel.order,
         fit.kernel.sum,
         fit.sum_error,
+        flux_error,
         fit.condition,
         iteration,
     )
     return KernelSolution(
         kernel=fit.kernel,
         sum_error=fit.sum_error,
+        flux_error=flux_error,
         condition=fit.condition,
         used=used,
         reason=reason,
@@ -361,7 +373,19 @@ class _NoiseModel:
         slope = ((variance - self.sky) / np.where(bright, data - level, 1.0))[bright]
         self.slope = max(float(np.median(slope)), 0.0) if slope.size else 0.0
         self.good = good
-        self.model_error = model_error
+        self.least_error = self.model_error = model_error
+
+    def learn(self, residual, model, used, core):
+        """Raise the model error to the median excess of the stars' core residuals over noise."""
+        inside = self.good & core
+        excess = np.where(inside, residual**2 - self.variance(model), 0.0).sum(axis=1)
+        light = np.where(inside, np.maximum(model, 0.0) ** 2, 0.0).sum(axis=1)
+        share = excess[used] / np.where(light[used] > 0, light[used], np.inf)
+        # Weighted by light^2: faint stars say nothing about it.
+        order = np.argsort(share)
+        weight = np.cumsum(light[used][order])
+        middle = share[order][np.searchsorted(weight, 0.5 * weight[-1])]
+        self.model_error = max(self.least_error, float(np.sqrt(max(middle, 0.0))))
 
     def variance(self, model):
         """Sky and photon noise for a noiseless model above the background."""
@@ -386,10 +410,59 @@ class _Fit:
         return np.einsum("nk,nkp->np", self.kernel_at, design[:, :-1]), self.background_at[:, None]
 
 
-def _fit_once(design, data, weights, stamps, spec, shape, used, options):
+def _left_out_error(
+    design, data, weights, pure_weights, stamps, spec, shape, used, fit, options, folds=5
+):
+    """Scatter of the flux ratios of stars that the kernel was not fitted to, noise taken off."""
+    members = np.flatnonzero(used)
+    if members.size < 3:
+        return np.nan
+    folds = min(folds, members.size)
+    orders = fit.kernel.order, fit.kernel.background_order
+    deviation, noise = np.empty(members.size), np.empty(members.size)
+    for fold in range(folds):
+        out = np.arange(members.size) % folds == fold
+        kept = used.copy()
+        kept[members[out]] = False
+        trial = _fit_once(design, data, weights, stamps, spec, shape, kept, options, orders)
+        model, back = trial.model(design)
+        rows = members[out]
+        ratio = _flux_ratio(model[rows], back[rows], data[rows], weights[rows])
+        deviation[out] = ratio - 1.0
+        top = (weights[rows] ** 2 * model[rows] ** 2 / np.maximum(pure_weights[rows], 1e-300)).sum(
+            axis=1
+        )
+        noise[out] = np.sqrt(top) / (weights[rows] * model[rows] ** 2).sum(axis=1)
+    return _excess_scatter(deviation, noise)
+
+
+def _excess_scatter(deviation, noise):
+    """The scatter e for which sum d^2 / (n^2 + e^2) equals its expectation; 0 if noise suffices.
+
+    The method of Paule & Mandel (1982), on deviations clipped at 4 robust sigmas.
+    """
+    limit = 4.0 * max(_robust_sigma(deviation), np.median(noise))
+    kept = np.abs(deviation - np.median(deviation)) <= limit
+    deviation, noise = deviation[kept], noise[kept]
+
+    def excess(e):
+        return (deviation**2 / (noise**2 + e**2)).sum() - deviation.size
+
+    low, high = 0.0, float(np.abs(deviation).max())
+    if excess(low) <= 0:
+        return 0.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+    return 0.5 * (low + high)
+
+
+def _fit_once(design, data, weights, stamps, spec, shape, used, options, orders=None):
     count = int(used.sum())
-    order = affordable_order(options.order, count, options.stars_per_term)
-    background_order = affordable_order(options.background_order, count, options.stars_per_term)
+    order, background_order = orders or (
+        affordable_order(options.order, count, options.stars_per_term),
+        affordable_order(options.background_order, count, options.stars_per_term),
+    )
     p = chebyshev(order, stamps.x, stamps.y, shape)
     q = chebyshev(background_order, stamps.x, stamps.y, shape)
     matrices, vectors = normal_equations(design[used], data[used], weights[used])

@@ -69,16 +69,25 @@ def kernel_stars(science, template, half, stamp_half, options=None):
     if np.isfinite(science.saturate):
         good &= found["peak"] < options.max_peak * science.saturate
     stars = found[good]
-    ny, nx = science.shape
-    reach = half + stamp_half
+    usable = _core_is_usable(science, template, stars, half)
+    stars = stars[usable]
+    return stars[_by_cell(stars, science.shape, options)]
+
+
+def _core_is_usable(science, template, stars, half):
+    """Whether no bad pixel of either image bears upon the 3 x 3 px about each star."""
     x, y = np.rint(stars["x"]).astype(int), np.rint(stars["y"]).astype(int)
-    inside = (x >= reach) & (x < nx - reach) & (y >= reach) & (y < ny - reach)
-    stars, x, y = stars[inside], x[inside], y[inside]
-    bad_template = template.mask.any(*_TEMPLATE_BAD) | ~(template.variance > 0)
-    clean = ~_cutouts(bad_template, x, y, reach).any(axis=(1, 2))
-    stars = stars[clean]
-    order = _by_cell(stars, science.shape, options)
-    return stars[order]
+    near = _cutouts(_bad_science(science), x, y, 1, True)
+    under = _cutouts(_bad_template(template), x, y, 1 + half // 2, True)
+    return ~(near.any(axis=(1, 2)) | under.any(axis=(1, 2)))
+
+
+def _bad_science(science):
+    return science.mask.any(*_SCIENCE_BAD) | ~(science.variance > 0)
+
+
+def _bad_template(template):
+    return template.mask.any(*_TEMPLATE_BAD) | ~(template.variance > 0)
 
 
 def _by_cell(stars, shape, options):
@@ -98,14 +107,18 @@ def _by_cell(stars, shape, options):
     return by_cell[order][: options.max_stars]
 
 
-def _cutouts(image, x, y, half):
-    """(n, 2 half + 1, 2 half + 1) cut-outs about integer pixels well inside the image."""
-    offset = np.arange(-half, half + 1)
-    return image[y[:, None, None] + offset[:, None], x[:, None, None] + offset]
+def _cutouts(image, x, y, half, fill):
+    """(n, 2 half + 1, 2 half + 1) cut-outs about integer pixels, `fill` beyond the image."""
+    padded = np.pad(image, half, constant_values=fill)
+    offset = np.arange(2 * half + 1)
+    return padded[y[:, None, None] + offset[:, None], x[:, None, None] + offset]
 
 
 def cut_stamps(science, template, stars, half, stamp_half):
     """Stamps of both images about the stars.
+
+    A pixel is fitted if it is good on the science image and no bad template pixel, nor one
+    beyond the edge, lies under the kernel there.
 
     Parameters
     ----------
@@ -117,14 +130,26 @@ def cut_stamps(science, template, stars, half, stamp_half):
         Half widths of the kernel and of the fitted stamps, px.
     """
     x, y = np.rint(stars["x"]).astype(int), np.rint(stars["y"]).astype(int)
-    variance = _cutouts(science.variance, x, y, stamp_half).astype(float)
-    usable = ~science.mask.any(*_SCIENCE_BAD) & (science.variance > 0)
-    good = _cutouts(usable, x, y, stamp_half)
+    good = ~_cutouts(_bad_science(science), x, y, stamp_half, True)
+    bad = _cutouts(_bad_template(template), x, y, stamp_half + half, True)
+    good &= _box_sum(bad, 2 * half + 1) == 0
+    wide = _cutouts(template.image, x, y, stamp_half + half, 0).astype(float)
     return Stamps(
         x=x,
         y=y,
-        science=np.where(good, _cutouts(science.image, x, y, stamp_half), 0.0).astype(float),
-        variance=np.where(good, variance, 1.0),
-        template=_cutouts(template.image, x, y, stamp_half + half).astype(float),
+        science=np.where(good, _cutouts(science.image, x, y, stamp_half, 0), 0.0).astype(float),
+        variance=np.where(good, _cutouts(science.variance, x, y, stamp_half, 1), 1.0).astype(float),
+        template=np.where(bad, 0.0, wide),
         good=good,
+    )
+
+
+def _box_sum(stamps, width):
+    """Number of true pixels in every width x width box: (n, s, s) to (n, s - width + 1, ...)."""
+    total = np.pad(stamps.astype(np.int32), ((0, 0), (1, 0), (1, 0))).cumsum(1).cumsum(2)
+    return (
+        total[:, width:, width:]
+        - total[:, :-width, width:]
+        - total[:, width:, :-width]
+        + total[:, :-width, :-width]
     )

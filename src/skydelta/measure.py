@@ -51,7 +51,9 @@ class MeasureOptions:
     stamp_fwhm: float = 2.5
 
 
-def measure(difference, science, template, detections, *, options=None):
+def measure(
+    difference, science, template, detections, *, kernel_sum=0.0, kernel_error=0.0, options=None
+):
     """Positions, fluxes, shapes and flags of detected sources.
 
     Parameters
@@ -62,6 +64,9 @@ def measure(difference, science, template, detections, *, options=None):
         Exposures on the same grid, for forced fluxes at the same positions.
     detections
         skydelta.detect.Detections.
+    kernel_sum, kernel_error
+        Sum of the matching kernel and the relative flux error of the matched template: that part
+        of the template's flux at the position is added to the PSF flux's error in quadrature.
     options
         MeasureOptions.
 
@@ -79,13 +84,14 @@ def measure(difference, science, template, detections, *, options=None):
     fits = _fit_positions(difference, sources, half)
     columns = _identity_columns(sources)
     columns |= _position_columns(difference.wcs, sources, fits)
-    columns |= _psf_columns(fits)
     # A dipole's position is that of the pair; forced fluxes are taken there, too.
     x, y = fits["x"], fits["y"]
     columns |= _aperture_columns(difference, x, y, options.apertures)
     columns |= _shape_columns(difference, x, y, half)
     columns |= _forced_columns("ip_diffim_forced_PsfFlux", science, x, y)
     columns |= _forced_columns("ip_diffim_forced_template_PsfFlux", template, x, y)
+    matched = kernel_sum * _light_under_psf(template, x, y)
+    columns |= _psf_columns(fits, kernel_error * np.abs(matched))
     columns |= _flag_columns(difference, sources, detections.spans, x, y)
     return columns
 
@@ -307,10 +313,11 @@ def _position_columns(wcs, sources, fits):
     }
 
 
-def _psf_columns(fits):
+def _psf_columns(fits, matching_error):
     return {
         "base_PsfFlux_instFlux": fits["flux"],
-        "base_PsfFlux_instFluxErr": fits["flux_error"],
+        "base_PsfFlux_instFluxErr": np.hypot(fits["flux_error"], matching_error),
+        "base_PsfFlux_instFluxErr_noise": fits["flux_error"],
         "base_PsfFlux_area": fits["area"],
         "base_PsfFlux_chi2": fits["chi2"],
         "base_PsfFlux_npixels": fits["n_data"].astype(np.int32),
@@ -389,6 +396,21 @@ def _forced_columns(name, exposure, x, y):
         flag[cut] = ~(error[cut] > 0)
     flux[flag], error[flag] = np.nan, np.nan
     return {f"{name}_instFlux": flux, f"{name}_instFluxErr": error, f"{name}_flag": flag}
+
+
+def _light_under_psf(exposure, x, y):
+    """All light at given positions, as a PSF flux above the image's median level."""
+    pixels = _Pixels(exposure)
+    half = exposure.psf.size // 2
+    level = np.median(pixels.image[pixels.good][::17]) if pixels.good.any() else 0.0
+    light = np.zeros(len(x))
+    for start in range(0, len(x), _CHUNK):
+        cut = slice(start, start + _CHUNK)
+        xi, yi = _pixel(x[cut], pixels), _pixel(y[cut], pixels, axis=0)
+        data, _, good = pixels.stamps(xi, yi, half)
+        phi = shift_stamps(exposure.psf.stamps(x[cut], y[cut]), x[cut] - xi, y[cut] - yi) * good
+        light[cut] = _project(phi, data - level * good)
+    return light
 
 
 def _ring_median(data, ring):

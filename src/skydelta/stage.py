@@ -93,6 +93,11 @@ def provenance(snakemake):
     return meta, (f"{name} inputs: {inputs}", f"{name} configuration: {section}")
 
 
+def is_provenance(note):
+    """Whether a HISTORY sentence is one of `provenance`, not something that happened."""
+    return note.split(":", 1)[0].endswith((" inputs", " configuration"))
+
+
 def with_provenance(exposure, snakemake):
     """An exposure with this stage's provenance added to its header."""
     meta, notes = provenance(snakemake)

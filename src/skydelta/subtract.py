@@ -263,6 +263,7 @@ def _kernel_cards(solution, stars, spec, options):
         "METHOD": ("AL", "Alard-Lupton, template convolved"),
         "KSUM": (solution.kernel.sum, "kernel sum, science counts per template count"),
         "KSUMERR": (solution.sum_error, "its standard error"),
+        "KFLUXERR": (solution.flux_error, "relative flux error of the matched template"),
         "KORDER": (solution.kernel.order, "degree of the kernel's spatial polynomial"),
         "KBGORDER": (solution.kernel.background_order, "degree of the background"),
         "KORDREQ": (options.fit.order, "degree asked for"),

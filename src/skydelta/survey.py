@@ -47,8 +47,15 @@ class Survey:
         return self.__dict__["_index"]
 
 
-def load_survey(config):
+def load_survey(config, basedir="."):
     """The survey that a configuration names.
+
+    Parameters
+    ----------
+    config
+        The whole configuration.
+    basedir
+        Folder of the Snakefile: where the tables of the examples are found from anywhere.
 
     Raises
     ------
@@ -59,14 +66,14 @@ def load_survey(config):
     if simulated:
         exposures, coadds, footprints = _demo(config["simulate"])
     else:
-        exposures = read_exposures(_found(config["exposures"]))
-        coadds = read_coadds(_found(config["coadds"]))
+        folder = _found(config["data"], "data", basedir) if config["data"] else None
+        exposures = read_exposures(_found(config["exposures"], "exposures", basedir), folder)
+        coadds = read_coadds(_found(config["coadds"], "coadds", basedir), folder)
         footprints = {}
-    mapping = config["overlap"]["tracts_mapping"]
     edges = overlap_edges(
         exposures,
         coadds,
-        mapping=mapping,
+        mapping=tracts_mapping(config["overlap"], basedir),
         footprints=footprints,
         cache=CACHE,
         margin_px=config["overlap"]["margin_px"],
@@ -74,23 +81,27 @@ def load_survey(config):
     return Survey(exposures, coadds, edges, simulated, footprints)
 
 
+def tracts_mapping(section, basedir="."):
+    """Path of the ready-made tracts_mapping.sqlite3, or None."""
+    given = section["tracts_mapping"]
+    return _found(given, "overlap.tracts_mapping", basedir) if given else None
+
+
 def demo_table(config, name):
     """Path of a table of the simulated survey: exposures, coadds or truth."""
     return f"{config['simulate']['outdir']}/{name}.csv"
 
 
-def _found(table):
-    """A table's path: in the working directory or where the command was given."""
-    here = Path(table)
-    if here.exists() or here.is_absolute():
-        return here
-    there = Path(os.environ.get("PWD", ".")) / table
-    if there.exists():
-        return there
-    msg = (
-        f"table {table} does not exist, neither in {Path.cwd()} nor in {there.parent}: correct "
-        "'exposures' and 'coadds' in the configuration, or make them with 'skydelta index'"
-    )
+def _found(name, key, basedir):
+    """A path of the configuration: as seen from the working directory, else from where the
+    command was given, else from the Snakefile.
+    """
+    places = [Path.cwd(), Path(os.environ.get("PWD", ".")), Path(basedir)]
+    for place in places:
+        if (place / name).exists():
+            return str(place / name)
+    where = ", ".join(dict.fromkeys(str(p.resolve()) for p in places))
+    msg = f"{key}: {name} does not exist in {where}: correct it in the configuration"
     raise TableError(msg)
 
 

@@ -99,13 +99,15 @@ def parse_patch(text):
     return int(match[2]), int(match[3])
 
 
-def read_exposures(path):
+def read_exposures(path, folder=None):
     """The exposure table (columns visit, detector, band, path; optional psf, weight, mask).
 
     Parameters
     ----------
     path
-        A CSV file. Relative paths inside it are relative to its folder.
+        A CSV file.
+    folder
+        What relative paths inside the table are relative to; None for the table's own folder.
 
     Returns
     -------
@@ -123,16 +125,18 @@ def read_exposures(path):
             _integer(cells, "visit"), _integer(cells, "detector"), _band(cells), *cells.files()
         )
 
-    return _read(path, _EXPOSURE_COLUMNS, parse, "exposures")
+    return _read(path, folder, _EXPOSURE_COLUMNS, parse, "exposures")
 
 
-def read_coadds(path):
+def read_coadds(path, folder=None):
     """The coadd table (columns tract, patch, band, path; optional psf, weight, mask).
 
     Parameters
     ----------
     path
-        A CSV file. Relative paths inside it are relative to its folder.
+        A CSV file.
+    folder
+        What relative paths inside the table are relative to; None for the table's own folder.
 
     Returns
     -------
@@ -150,7 +154,7 @@ def read_coadds(path):
             _integer(cells, "tract"), parse_patch(cells["patch"]), _band(cells), *cells.files()
         )
 
-    return _read(path, _COADD_COLUMNS, parse, "coadds")
+    return _read(path, folder, _COADD_COLUMNS, parse, "coadds")
 
 
 class _Cells:
@@ -206,7 +210,7 @@ def _band(cells):
     return band
 
 
-def _read(path, required, parse, kind):
+def _read(path, folder, required, parse, kind):
     """Rows of a table, each made by `parse` from its cells and unique in its key."""
     path = os.fspath(path)
     lines = _records(path, kind)
@@ -215,7 +219,7 @@ def _read(path, required, parse, kind):
         msg = f"{path} is empty: it needs a header line with {', '.join(required)}"
         raise TableError(msg, path=path)
     columns = _columns(path, header_line, header, required)
-    cells = _Cells(columns, os.path.dirname(os.path.abspath(path)))
+    cells = _Cells(columns, os.path.abspath(folder or os.path.dirname(os.path.abspath(path))))
     rows, seen = [], {}
     for line, record in lines:
         if len(record) != len(header):

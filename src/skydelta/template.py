@@ -289,8 +289,9 @@ def _combine(layers, shape, r):
     independent = np.zeros(shape, np.float32)
     shared = np.zeros(shape, np.float32)
     bits = np.zeros(shape, np.int32)
-    for layer in layers:
-        cut, w = layer.resampled.slices, layer.weight
+    spared = _spare_bad_pixels(layers, shape)
+    for layer, w in zip(layers, spared, strict=True):
+        cut = layer.resampled.slices
         variance = np.where(w > 0, layer.resampled.variance, np.float32(0))
         coverage[cut] += w > 0
         sum_w[cut] += w
@@ -306,6 +307,24 @@ def _combine(layers, shape, r):
     variance[empty] = np.nan
     bits[empty] |= no_data
     return image, variance.astype(np.float32), Mask(bits, planes), coverage
+
+
+_BAD = ("BAD", "SAT", "CR", "EDGE", "SUSPECT")
+"""Planes whose pixels are left out of the mean where another coadd has a good one."""
+
+
+def _spare_bad_pixels(layers, shape):
+    """The layers' weights, without bad pixels wherever a good one of another layer is at hand."""
+    bad = [(layer.weight > 0) & layer.resampled.mask.any(*_BAD) for layer in layers]
+    if len(layers) == 1 or not any(b.any() for b in bad):
+        return [layer.weight for layer in layers]
+    good = np.zeros(shape, bool)
+    for layer, b in zip(layers, bad, strict=True):
+        good[layer.resampled.slices] |= (layer.weight > 0) & ~b
+    return [
+        np.where(b & good[layer.resampled.slices], np.float32(0), layer.weight)
+        for layer, b in zip(layers, bad, strict=True)
+    ]
 
 
 def _node_shares(layers, x, y):

@@ -21,7 +21,7 @@ wildcard_constraints:
 def survey_or_exit():
     """The survey of the configuration; a table's error ends the start with its message alone."""
     try:
-        return load_survey(config)
+        return load_survey(config, workflow.basedir)
     except SkydeltaError as error:
         raise WorkflowError(f"{error.status}: {error}") from None
 
@@ -125,11 +125,7 @@ def report_params(row):
 
 def survey_params():
     """What the overlap stage needs to know of the survey, as plain values."""
-    return {
-        "exposures": config["exposures"],
-        "coadds": config["coadds"],
-        "simulate": config["simulate"],
-    }
+    return {key: config[key] for key in ("data", "exposures", "coadds", "simulate")}
 
 
 def tables_digest():

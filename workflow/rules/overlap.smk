@@ -27,6 +27,7 @@ rule overlap:
         section=config["overlap"],
         tables=tables_digest(),
         survey=survey_params(),
+        basedir=str(workflow.basedir),
         code=code_of("overlap"),
     message:
         "Finding the coadds under {params.tables[0]} exposures"

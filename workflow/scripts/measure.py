@@ -19,11 +19,14 @@ with stage(snakemake):
         snakemake.params.images,
         psf=read_difference_psf(snakemake.input.subtracted),
     )
+    difference = read_image(snakemake.input.diffexp)
     columns = measure(
-        read_image(snakemake.input.diffexp),
+        difference,
         science,
         read_template(snakemake.input.template)[0],
         detections,
+        kernel_sum=difference.meta["KSUM"],
+        kernel_error=difference.meta.get("KFLUXERR", 0.0),
         options=options(MeasureOptions, snakemake.params.section),
     )
     write_sources(snakemake.output.sources, columns, provenance(snakemake))

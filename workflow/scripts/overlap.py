@@ -5,14 +5,15 @@ from skydelta.stage import stage
 with stage(snakemake):
     from skydelta.io.tracts_mapping import write_coverage, write_overlaps, write_tracts_mapping
     from skydelta.overlap import survey_overlaps
-    from skydelta.survey import CACHE, load_survey
+    from skydelta.survey import CACHE, load_survey, tracts_mapping
 
     section = snakemake.params.section
-    survey = load_survey({**snakemake.params.survey, "overlap": section})
+    basedir = snakemake.params.basedir
+    survey = load_survey({**snakemake.params.survey, "overlap": section}, basedir)
     overlaps, coverage = survey_overlaps(
         survey.exposures,
         survey.coadds,
-        mapping=section["tracts_mapping"],
+        mapping=tracts_mapping(section, basedir),
         cache=CACHE,
         margin_px=section["margin_px"],
     )

@@ -9,12 +9,14 @@ from skydelta.errors import SkydeltaError
 from skydelta.io.outcome import OK
 from skydelta.io.products import open_product, read_detections, read_image, read_sources
 from skydelta.photocalib import PhotoCalib
+from skydelta.stage import is_provenance
 
 log = logging.getLogger(__name__)
 
 _NUMBERS = {
     "kernel_sum": "KSUM",
     "kernel_sum_error": "KSUMERR",
+    "kernel_flux_error": "KFLUXERR",
     "kernel_order": "KORDER",
     "kernel_order_requested": "KORDREQ",
     "kernel_condition": "KCOND",
@@ -70,7 +72,7 @@ def calibrated_exposure(visit, detector, band, *, sources, diffexp, footprints, 
         "peaks_rejected": detections.rejected,
         "score_rms": detections.score_rms,
         "limiting_magnitude": _limit(detections, difference.photo_calib, threshold),
-        "notes": [n for n in difference.notes if " inputs: " not in n],
+        "notes": [n for n in difference.notes if not is_provenance(n)],
         **_numbers(diffexp),
     }
 

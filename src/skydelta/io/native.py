@@ -92,9 +92,31 @@ def _primary_header(exposure):
         header["NJYSCERR"] = (calib.scale_err, "standard error of NJYSCALE")
     for key, value in exposure.meta.items():
         header[key] = value
-    for note in exposure.notes:
-        header["HISTORY"] = note
+    add_notes(header, exposure.notes)
     return header
+
+
+_CARD_ROOM = 70
+
+
+def add_notes(header, notes):
+    """Sentences as HISTORY: each begins with "* ", what does not fit goes on after two blanks."""
+    for note in notes:
+        text = " ".join(note.split()).encode("ascii", "replace").decode()
+        for start in range(0, len(text), _CARD_ROOM):
+            header["HISTORY"] = ("* " if start == 0 else "  ") + text[start : start + _CARD_ROOM]
+
+
+def notes_of(header):
+    """The sentences that `add_notes` wrote."""
+    notes = []
+    for card in header.get("HISTORY", []):
+        line = str(card)
+        if line.startswith("* "):
+            notes.append(line[2:].ljust(_CARD_ROOM))
+        elif line.startswith("  ") and notes:
+            notes[-1] += line[2:].ljust(_CARD_ROOM)
+    return tuple(note.rstrip() for note in notes)
 
 
 def psf_hdu(psf):
@@ -143,7 +165,7 @@ def read_native(hdul):
         meta={
             k: primary[k] for k in primary if k not in _STANDARD_CARDS and k not in _STRUCTURAL
         },
-        notes=tuple(str(line) for line in primary.get("HISTORY", [])),
+        notes=notes_of(primary),
     )
     return mark_unusable(exposure)
 

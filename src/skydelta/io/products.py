@@ -3,7 +3,7 @@
 import numpy as np
 from astropy.io import fits
 
-from skydelta.io.native import read_native, read_psf, replacing, write_exposure
+from skydelta.io.native import add_notes, read_native, read_psf, replacing, write_exposure
 
 _FORMATS = {"f8": "D", "f4": "E", "i8": "K", "i4": "J", "i2": "I", "?": "L", "b1": "L"}
 
@@ -142,8 +142,7 @@ def _primary(provenance):
     primary = fits.PrimaryHDU()
     for key, value in meta.items():
         primary.header[key] = value
-    for note in notes:
-        primary.header["HISTORY"] = note
+    add_notes(primary.header, notes)
     return primary
 
 

@@ -195,20 +195,6 @@ def footprint_mask(shape, spans):
     return np.cumsum(edges[:, :-1], axis=1) > 0
 
 
-def whole_notes(lines):
-    """Sentences from HISTORY cards: one longer than a card was cut after its 72nd character."""
-    notes, last = [], ""
-    for line in lines:
-        if len(last) == 72:
-            notes[-1] += line
-        elif len(last) == 71:  # cut behind a blank, which a card does not keep
-            notes[-1] += f" {line}"
-        else:
-            notes.append(line)
-        last = line
-    return [" ".join(note.split()) for note in notes]
-
-
 def card(exposure, key, default=np.nan):
     """A header card of an exposure that was read, without its comment."""
     value = exposure.meta.get(key, default) if exposure is not None else default

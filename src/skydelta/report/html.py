@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
 import numpy as np
 
-STYLE = Path(__file__).with_name("style.css")
-"""The style sheet, written into the page."""
+from skydelta.report.style import STYLE
 
 
 def tag(name, content="", **attributes):
@@ -37,8 +35,8 @@ class Column:
         Heading.
     help
         Tooltip of the heading: what it is, in plain words.
-    digits
-        Decimals of a number; None for text, "html" for ready HTML.
+    form
+        Format of a number, as ``".2f"``; None for text, ``"html"`` for ready HTML.
     group
         Heading above several neighbouring columns.
     """
@@ -46,33 +44,39 @@ class Column:
     key: str
     title: str
     help: str = ""
-    digits: int | str | None = None
+    form: str | None = None
     group: str = ""
 
 
-def number(value, digits):
-    """A number with so many decimals; a dash where there is none."""
+def number(value, form):
+    """A number in a format; a dash where there is none."""
     if value is None or not np.isfinite(value):
         return "–"
-    if abs(value) < 0.5 * 10.0**-digits:
-        value = 0.0
-    return f"{value:,.{digits}f}".replace(",", "\u2009").replace("-", "−")
+    shown = format(value, form)
+    if not shown.strip("-0."):
+        shown = shown.lstrip("-")
+    return shown.replace(",", "\u2009").replace("-", "−")
 
 
 def cell(column, row):
     """A table cell."""
     value = row.get(column.key)
-    if column.digits == "html":
+    if column.form == "html":
         return tag("td", value or "")
-    if column.digits is None:
+    if column.form is None:
         return tag("td", text("" if value is None else value))
-    return tag("td", number(value, column.digits), class_="n")
+    return tag("td", number(value, column.form), class_="n")
 
 
 def table(columns, rows, **attributes):
     """A table with headings that explain themselves."""
     head = "".join(
-        tag("th", text(c.title), title=c.help or None, class_=None if c.digits is None else "n")
+        tag(
+            "th",
+            text(c.title),
+            title=c.help or None,
+            class_="n" if c.form not in (None, "html") else None,
+        )
         for c in columns
     )
     groups = _group_row(columns)
@@ -112,6 +116,6 @@ def page(title, body):
         '<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f"<title>{text(title)}</title><style>\n{STYLE.read_text()}</style></head>\n"
+        f"<title>{text(title)}</title><style>\n{STYLE}</style></head>\n"
         f"<body><main>\n{body}\n</main></body></html>\n"
     )

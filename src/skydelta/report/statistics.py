@@ -12,10 +12,10 @@ LAGS = 6
 """Largest lag of the noise autocorrelation, px."""
 
 _CELL = 64
-"""px; the local background of the science image is the median of cells of this width."""
+"""px; the local background of an image is the median of cells of this width."""
 
 _SMOOTHING = 1.5
-"""px; Gaussian that the science image is smoothed with before its sources are sought."""
+"""px; Gaussian that images are smoothed with before their sources are sought."""
 
 _MAX_SIDE = 2048
 """The autocorrelation is measured on the central square of at most this width, px."""
@@ -43,13 +43,17 @@ class Noise:
     count: int
 
 
-def blank_sky(science, unusable, detected, *, fwhm=4.0, threshold=3.0):
-    """Usable pixels away from the sources of the science image and from detections.
+def blank_sky(science, template, unusable, detected, *, fwhm=4.0, threshold=3.0):
+    """Usable pixels away from the sources of the two images and from detections.
+
+    Sources are sought on S / sigma_S^2 + T / sigma_T^2, the one sum of the two whose noise is
+    independent of that of S - T: sky that is blank by the science image alone would lack the
+    positive tail of the difference's noise.
 
     Parameters
     ----------
-    science
-        (ny, nx) counts; NaN counts as unusable.
+    science, template
+        (ny, nx) counts, on one photometric scale; pixels without a finite value do not count.
     unusable
         (ny, nx) bool.
     detected
@@ -57,22 +61,32 @@ def blank_sky(science, unusable, detected, *, fwhm=4.0, threshold=3.0):
     fwhm
         Sources are grown by so many px, their PSF's FWHM.
     threshold
-        A pixel of the smoothed science image this many sigmas above the local background belongs
-        to a source.
+        A pixel this many sigmas above the local background belongs to a source.
 
     Returns
     -------
     ndarray
         (ny, nx) bool.
     """
-    bad = unusable | ~np.isfinite(science)
-    filled = np.where(bad, np.float32(np.nan), science).astype(np.float32)
-    flat = filled - local_background(filled)
-    smooth = ndimage.gaussian_filter(np.where(bad, np.float32(0), flat), _SMOOTHING)
-    sources = smooth > threshold * robust_sigma(smooth[~bad])
+    bad = unusable | ~np.isfinite(science) | ~np.isfinite(template)
+    if bad.all():
+        return ~bad
+    total = np.zeros(science.shape, np.float32)
+    for image in (science, template):
+        smooth = _smooth_above_sky(image, bad)
+        sigma = robust_sigma(smooth[~bad])
+        if sigma > 0:
+            total += smooth / sigma**2
+    sources = total > threshold * robust_sigma(total[~bad])
     reach = 2 * int(np.ceil(fwhm)) + 1
     near = ndimage.maximum_filter((sources | detected).astype(np.uint8), reach) > 0
     return ~(bad | near)
+
+
+def _smooth_above_sky(image, bad):
+    filled = np.where(bad, np.float32(np.nan), image).astype(np.float32)
+    flat = np.where(bad, np.float32(0), filled - local_background(filled))
+    return ndimage.gaussian_filter(flat, _SMOOTHING)
 
 
 def local_background(image):

@@ -22,11 +22,11 @@ class Summary:
     Parameters
     ----------
     values
-        Number by name, the keys of skydelta.report.sections.SURVEY_COLUMNS.
+        Number by name, the keys of skydelta.report.survey.SURVEY_COLUMNS.
     before, after
         Noise of the raw and of the decorrelated difference, or None.
-    sigmas
-        (ny, nx) D / sqrt(V) of the decorrelated difference, or None.
+    raw_sigmas, sigmas
+        (ny, nx) D / sqrt(V) of the raw and of the decorrelated difference, or None.
     blank
         (ny, nx) bool, blank sky, or None.
     """
@@ -34,6 +34,7 @@ class Summary:
     values: dict
     before: Noise | None = None
     after: Noise | None = None
+    raw_sigmas: np.ndarray | None = None
     sigmas: np.ndarray | None = None
     blank: np.ndarray | None = None
 
@@ -51,7 +52,8 @@ def summarise(loaded):
         return Summary(values, sigmas=sigmas)
     detected = footprint_mask(loaded.difference.shape, loaded.detections.spans)
     fwhm = card(loaded.subtracted, "SCIFWHM", 4.0)
-    blank = blank_sky(loaded.science, unusable, detected, fwhm=fwhm)
+    template = values["kernel_sum"] * loaded.template.image
+    blank = blank_sky(loaded.science, template, unusable, detected, fwhm=fwhm)
     raw = normalised(loaded.subtracted.image, loaded.subtracted.variance, unusable)
     before, after = noise_of(raw, blank), noise_of(sigmas, blank)
     values |= {
@@ -60,19 +62,20 @@ def summarise(loaded):
         "noise_after": after.rms,
         "neighbour_after": after.neighbour,
     }
-    return Summary(values, before, after, sigmas, blank)
+    return Summary(values, before, after, raw, sigmas, blank)
 
 
 def _kernel_values(loaded):
     subtracted = loaded.subtracted
+    scale = _pixel_scale(subtracted.wcs) if subtracted is not None else np.nan
     return {
         "stars_used": card(subtracted, "KNSTAR"),
         "stars_rejected": card(subtracted, "KNREJ"),
         "kernel_sum": card(subtracted, "KSUM"),
         "order_asked": card(subtracted, "KORDREQ"),
         "order_used": card(subtracted, "KORDER"),
-        "fwhm_science": card(subtracted, "SCIFWHM"),
-        "fwhm_template": card(subtracted, "TMPFWHM"),
+        "fwhm_science": scale * card(subtracted, "SCIFWHM"),
+        "fwhm_template": scale * card(subtracted, "TMPFWHM"),
     }
 
 
@@ -90,3 +93,10 @@ def _detection_values(loaded):
         "dipoles": int(np.count_nonzero(dipole)),
         "flagged": int(np.count_nonzero(is_flagged(catalogue))),
     }
+
+
+def _pixel_scale(wcs):
+    """arcsec per px at the reference point."""
+    from astropy.wcs.utils import proj_plane_pixel_area
+
+    return 3600.0 * float(np.sqrt(proj_plane_pixel_area(wcs)))
