@@ -310,17 +310,22 @@ def _clump(stars, space, shape, min_snr=20.0):
     distance2 = ((points[:, None] - points[None]) ** 2).sum(axis=2)
     density = (np.exp(-0.5 * distance2) * worth).sum(axis=1)
     expected = points[np.argmax(density)]
-    u = 2.0 * stars["x"] / shape[1] - 1.0
-    v = 2.0 * stars["y"] / shape[0] - 1.0
-    for order in (0, 1, 2):
-        terms = [u**i * v**j for j in range(order + 1) for i in range(order + 1 - j)]
-        terms = np.stack(terms, axis=1)
-        if len(good) < 8 * len(terms.T) and order:
-            break
+    order = 2 if len(good) >= 50 else 1 if len(good) >= 25 else 0
+    for degree in range(order + 1):
+        terms = _position_terms(stars, shape, degree)
         for _ in range(10):
             distance2 = ((points - expected) ** 2).sum(axis=1)
             weight = worth / (1.0 + distance2 / _CLUMP_WIDTH**2) ** 2
             scale = np.sqrt(weight)[:, None]
             fit = np.linalg.lstsq(terms[good] * scale, points * scale)[0]
             expected = terms[good] @ fit
-    return (terms if len(terms.T) == len(fit) else terms[:, : len(fit)]) @ fit
+    return terms @ fit
+
+
+def _position_terms(stars, shape, degree):
+    """(n, k) products of powers of the position, scaled to -1 ... 1 over the image."""
+    u = 2.0 * stars["x"] / shape[1] - 1.0
+    v = 2.0 * stars["y"] / shape[0] - 1.0
+    return np.stack(
+        [u**i * v**j for j in range(degree + 1) for i in range(degree + 1 - j)], axis=1
+    )

@@ -118,7 +118,11 @@ def build_template(
     if not layers:
         msg = "no coadd gives a pixel on this exposure"
         raise NoOverlapError(msg, coverage=0.0)
-    correlation, how = _overlap_correlation(layers, shape, overlap_noise)
+    offsets = _match_backgrounds(layers)
+    if np.any(offsets != 0):
+        text = ", ".join(f"{value:.6g}" for value in offsets)
+        notes.append(f"backgrounds matched, subtracted from the coadds: {text} counts")
+    correlation, how = _overlap_correlation(layers, overlap_noise)
     image, variance, mask, coverage = _combine(layers, shape, correlation)
     covered = float(np.mean(coverage > 0))
     if covered < min_coverage:
@@ -237,7 +241,7 @@ def _hat_matrix(length, count):
     )
 
 
-def _overlap_correlation(layers, shape, overlap_noise):
+def _overlap_correlation(layers, overlap_noise):
     """(r, how it was found)."""
     if overlap_noise == "independent":
         return 0.0, "as configured"
@@ -255,26 +259,76 @@ def _overlap_correlation(layers, shape, overlap_noise):
     return float(np.clip(np.average(values, weights=counts), 0.0, 1.0)), "measured"
 
 
-def _pair_correlation(a, b):
-    """Noise correlation of two layers from var(a - b), in which the sky cancels."""
+def _shared(a, b):
+    """Pixels two layers share: (image a, image b, variance a, variance b), 1-d."""
     (ya, xa), (yb, xb) = a.resampled.slices, b.resampled.slices
     y0, y1 = max(ya.start, yb.start), min(ya.stop, yb.stop)
     x0, x1 = max(xa.start, xb.start), min(xa.stop, xb.stop)
     if y1 <= y0 or x1 <= x0:
-        return 0.0, 0
+        return (np.zeros(0, np.float32),) * 4
     cut_a = slice(y0 - ya.start, y1 - ya.start), slice(x0 - xa.start, x1 - xa.start)
     cut_b = slice(y0 - yb.start, y1 - yb.start), slice(x0 - xb.start, x1 - xb.start)
     both = (a.weight[cut_a] > 0) & (b.weight[cut_b] > 0)
-    count = int(np.count_nonzero(both))
-    if count < _MIN_SHARED_PIXELS:
-        return 0.0, count
-    difference = (a.resampled.image[cut_a] - b.resampled.image[cut_b])[both]
+    # A million pixels are enough for any statistic here.
+    pick = slice(None, None, max(np.count_nonzero(both) // 1_000_000, 1))
+    return (
+        a.resampled.image[cut_a][both][pick],
+        b.resampled.image[cut_b][both][pick],
+        a.resampled.variance[cut_a][both][pick],
+        b.resampled.variance[cut_b][both][pick],
+    )
+
+
+def _match_backgrounds(layers):
+    """Constants that bring overlapping layers to one background; subtracted in place.
+
+    Least squares over the median differences of all overlapping pairs, the first layer fixed.
+    Patches cut from one image differ by nothing and stay as they are; where the sky was not
+    subtracted, its steps at the borders of the coadds vanish.
+    """
+    n = len(layers)
+    offsets = np.zeros(n)
+    rows, values, weights = [], [], []
+    for i in range(n):
+        for j in range(i + 1, n):
+            image_i, image_j, *_ = _shared(layers[i], layers[j])
+            if image_i.size < _MIN_SHARED_PIXELS:
+                continue
+            difference = image_i - image_j
+            middle = float(np.median(difference))
+            error = 1.25 * _scatter(difference) / np.sqrt(difference.size)
+            row = np.zeros(n)
+            row[i], row[j] = 1.0, -1.0
+            rows.append(row)
+            values.append(middle if abs(middle) > 5 * error else 0.0)
+            weights.append(np.sqrt(difference.size))
+    if not any(values):
+        return offsets
+    weights = np.array(weights)
+    matrix = np.array(rows)[:, 1:] * weights[:, None]
+    offsets[1:] = np.linalg.lstsq(matrix, np.array(values) * weights, rcond=None)[0]
+    for layer, offset in zip(layers, offsets, strict=True):
+        if offset:
+            valid = ~layer.resampled.mask.any("NO_DATA")
+            layer.resampled.image[valid] -= np.float32(offset)
+    return offsets
+
+
+def _scatter(values):
+    low, high = np.percentile(values, [15.865, 84.135])
+    return 0.5 * (high - low)
+
+
+def _pair_correlation(a, b):
+    """Noise correlation of two layers from var(a - b), in which the sky cancels, and its size."""
+    image_a, image_b, variance_a, variance_b = _shared(a, b)
+    if image_a.size < _MIN_SHARED_PIXELS:
+        return 0.0, image_a.size
     # The mean pixel variance of a resampled image is its white equivalent times rho(0).
-    va = np.median(a.resampled.variance[cut_a][both]) * a.noise_correlation.max()
-    vb = np.median(b.resampled.variance[cut_b][both]) * b.noise_correlation.max()
-    low, high = np.percentile(difference, [15.865, 84.135])
-    scatter = (0.5 * (high - low)) ** 2
-    return float((va + vb - scatter) / (2.0 * np.sqrt(va * vb))), count
+    va = np.median(variance_a) * a.noise_correlation.max()
+    vb = np.median(variance_b) * b.noise_correlation.max()
+    scatter = _scatter(image_a - image_b) ** 2
+    return float((va + vb - scatter) / (2.0 * np.sqrt(va * vb))), image_a.size
 
 
 def _combine(layers, shape, r):

@@ -10,7 +10,6 @@ rule template:
     input:
         science=science_files,
         coadds=coadd_files,
-        overlaps=ancient("results/overlaps/tracts_mapping.sqlite3"),
     output:
         template="results/deepDiff/v{visit}-f{band}/template_{visit}-{band}-det{detector}.fits",
     log:

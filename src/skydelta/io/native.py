@@ -16,7 +16,7 @@ from skydelta.exposure import Exposure
 from skydelta.io.wcs import header_of, wcs_from_header
 from skydelta.mask import Mask
 from skydelta.photocalib import PhotoCalib
-from skydelta.psf import GridPsf
+from skydelta.psf import GridPsf, sample_psf
 
 _MAGGIES_TO_NJY = 10.0 ** (31.4 / 2.5)
 
@@ -65,7 +65,8 @@ def exposure_hdus(exposure):
         fits.ImageHDU(_big_endian(exposure.variance, ">f4"), image_header.copy(), name="VARIANCE"),
     ]
     if exposure.psf is not None:
-        hdus.append(psf_hdu(exposure.psf))
+        psf = exposure.psf
+        hdus.append(psf_hdu(psf if isinstance(psf, GridPsf) else sample_psf(psf, exposure.shape)))
     return hdus
 
 

@@ -15,6 +15,7 @@ from skydelta.io.native import is_native, read_native
 from skydelta.io.plain import read_plain
 from skydelta.photocalib import PhotoCalib
 from skydelta.psf import Psf
+from skydelta.psf import Psf
 
 
 def read_exposure(
@@ -77,6 +78,9 @@ def read_exposure(
             raise InputError(msg)
         else:
             exposure = _plain(hdul, side, band, saturate, gain, mask_codes)
+        if psf is not None:
+            known = psf if isinstance(psf, Psf) else _side_psf(psf, _ccd_names(hdul))
+            exposure = exposure.replace(psf=known)
         if exposure.photo_calib is None and default_zero_point is not None:
             exposure = exposure.replace(
                 photo_calib=PhotoCalib.from_zero_point(default_zero_point)
@@ -163,15 +167,17 @@ def _located(path):
         raise type(error)(f"{path}: {text}", **error.details) from error
 
 
+_CCD_CARDS = ("EXTNAME", "CCDNAME", "DETPOS")
+
+
 def _is_afw(hdul):
     return any(hdu.name == "ARCHIVE_INDEX" or "EXTTYPE" in hdu.header for hdu in hdul)
 
 
 def _native(hdul, side, band, saturate, gain):
-    unwanted = sorted(set(side) - {"psf"})
-    if unwanted:
+    if side:
         msg = (
-            f"a native image carries its own variance and mask: leave {', '.join(unwanted)} empty "
+            f"a native image carries its own variance and mask: leave {', '.join(side)} empty "
             "in the table"
         )
         raise InputError(msg)
@@ -180,10 +186,7 @@ def _native(hdul, side, band, saturate, gain):
         msg = f"the table says band {band!r}, the file's FILTER card {exposure.band!r}"
         raise BandMismatchError(msg)
     given = {"band": band, "saturate": saturate, "gain": gain}
-    exposure = exposure.replace(**{k: v for k, v in given.items() if v is not None})
-    if "psf" not in side:
-        return exposure
-    return exposure.replace(psf=_side_psf(side["psf"], ()))
+    return exposure.replace(**{k: v for k, v in given.items() if v is not None})
 
 
 def _plain(hdul, side, band, saturate, gain, mask_codes):
@@ -192,20 +195,15 @@ def _plain(hdul, side, band, saturate, gain, mask_codes):
         if kind in side:
             with _located(side[kind]), open_fits(side[kind]) as side_hdul:
                 planes[kind] = _first_plane(side_hdul)
-    exposure = read_plain(
-        hdul,
-        band=band,
-        saturate=saturate,
-        gain=gain,
-        mask_codes=mask_codes,
-        **planes,
+    return read_plain(
+        hdul, band=band, saturate=saturate, gain=gain, mask_codes=mask_codes, **planes
     )
-    if "psf" not in side:
-        return exposure
-    header = hdul[0].header
-    names = [str(hdu.header.get(k, "")).strip() for hdu in hdul for k in ("EXTNAME", "DETPOS")]
-    names.append(str(header.get("CCDNAME", "")).strip())
-    return exposure.replace(psf=_side_psf(side["psf"], [n for n in names if n]))
+
+
+def _ccd_names(hdul):
+    """Names of the image's CCD, as a merged PSFEx table may call it."""
+    names = (str(hdu.header.get(key, "")).strip() for hdu in hdul for key in _CCD_CARDS)
+    return [name for name in names if name]
 
 
 def _first_plane(hdul):

@@ -8,9 +8,13 @@ import numpy as np
 
 from skydelta.errors import SkydeltaError
 from skydelta.io.outcome import OK
+from skydelta.tables import exposure_id
 
 NOT_WRITTEN = "not_written"
 """Status of an exposure whose status file does not exist."""
+
+UNREADABLE = "unreadable"
+"""Status of an exposure of which a file is missing or damaged."""
 
 FLAG_COLUMNS = (
     "centroid_flag",
@@ -57,7 +61,41 @@ class ReportEntry:
     @property
     def name(self):
         """The exposure's name in all its files, ``VISIT-BAND-detDETECTOR``."""
-        return f"{self.visit:08d}-{self.band}-det{self.detector:03d}"
+        return exposure_id(self.visit, self.detector, self.band)
+
+
+def report_entries(exposures, results):
+    """The entries of exposures whose products lie where the workflow puts them.
+
+    Parameters
+    ----------
+    exposures
+        Mappings with visit, detector, band and path, in the order they are to be listed; other
+        keys are ignored.
+    results
+        The folder ``results``.
+
+    Returns
+    -------
+    list of ReportEntry
+    """
+    return [_entry(row, Path(results)) for row in exposures]
+
+
+def _entry(row, results):
+    visit, detector, band = int(row["visit"]), int(row["detector"]), row["band"]
+    name = exposure_id(visit, detector, band)
+    folder = results / "deepDiff" / f"v{visit:08d}-f{band}"
+    products = ("template", "subtracted", "diffexp", "footprints")
+    return ReportEntry(
+        visit=visit,
+        detector=detector,
+        band=band,
+        science=Path(row["path"]),
+        **{product: folder / f"{product}_{name}.fits" for product in products},
+        catalogue=folder / f"diaSrc_{name}.parquet",
+        status=results / "status" / f"{name}.json",
+    )
 
 
 @dataclass(frozen=True)
@@ -114,12 +152,12 @@ def load(entry):
     numbers = read_status(entry.status)
     parts = {}
     status, message = numbers.get("status", OK), numbers.get("message") or ""
-    for read in (_science, _template, _subtraction, _difference):
+    for read in (_science, _template, _subtraction, _difference, _detections):
         try:
             parts |= read(entry)
         except (SkydeltaError, OSError) as error:
             if status == OK:
-                status = getattr(error, "status", "missing_file")
+                status = getattr(error, "status", UNREADABLE)
                 message = str(error)
     return Loaded(entry, str(status), str(message), numbers, **parts)
 
@@ -145,9 +183,9 @@ def _science(entry):
 
 
 def _template(entry):
-    from skydelta.io.products import read_template
+    from skydelta.io.products import read_image
 
-    return {"template": read_template(entry.template)[0]}
+    return {"template": read_image(entry.template)}
 
 
 def _subtraction(entry):
@@ -161,13 +199,15 @@ def _subtraction(entry):
 
 
 def _difference(entry):
-    from skydelta.io.native import read_native
-    from skydelta.io.products import open_product, read_detections
+    from skydelta.io.products import read_image
 
-    with open_product(entry.diffexp) as hdul:
-        difference = read_native(hdul)
+    return {"difference": read_image(entry.diffexp)}
+
+
+def _detections(entry):
+    from skydelta.io.products import read_detections
+
     return {
-        "difference": difference,
         "detections": read_detections(entry.footprints),
         "catalogue": read_catalogue(entry.catalogue),
     }

@@ -7,6 +7,7 @@ from skydelta.report import pictures, plots
 from skydelta.report.entries import card, is_flagged
 from skydelta.report.html import Column, figure, folded, number, table, tag, text
 from skydelta.report.statistics import LAGS, robust_sigma
+from skydelta.stage import is_provenance
 
 N_GALLERY = 12
 """Sources shown as cut-outs."""
@@ -25,7 +26,7 @@ def exposure_section(loaded, summary, coadds=None):
     summary
         skydelta.report.summary.Summary of it.
     coadds
-        [(tract, (x, y))] under it, or None if not known.
+        Names of the coadds under it, or None if not known.
     """
     entry = loaded.entry
     head = tag("h3", text(entry.name)) + status_badge(loaded.status)
@@ -38,7 +39,7 @@ def exposure_section(loaded, summary, coadds=None):
         parts.append(_kernel_and_stars(loaded))
     if summary.after is not None:
         parts.append(_noise(summary, entry.name))
-    if summary.sigmas is not None:
+    if summary.blank is not None and loaded.catalogue is not None:
         parts.append(_gallery(loaded, summary))
     parts.append(_notes(loaded))
     return tag("section", "".join(parts), class_="exposure", id=entry.name)
@@ -62,8 +63,7 @@ def _facts(loaded, coadds):
         if calib is not None:
             facts.append(f"zero point {calib.zero_point:.3f} mag")
     if coadds is not None:
-        named = ", ".join(f"{tract}/{x},{y}" for tract, (x, y) in coadds) or "none"
-        facts.append(f"coadds {named}")
+        facts.append(f"{len(coadds)} coadds: {'; '.join(coadds)}" if coadds else "no coadd")
     return text(" · ".join(facts))
 
 
@@ -195,14 +195,15 @@ def _noise(summary, name):
         ],
         gap=1,
     )
-    rms = f"rms {number(before.rms, '.3f')} before, <b>{number(after.rms, '.3f')}</b> after"
+    rms = f"rms {number(before.rms, '.3f')} before, <b>{number(after.rms, '.3f')}</b> after; "
+    rms += f"mean {number(after.mean, '+.3f')}"
     lag = (
         f"neighbours {number(before.neighbour, '.3f')} before, "
         f"<b>{number(after.neighbour, '.3f')}</b> after"
     )
     count = number(after.count, ",d")
     figures = (
-        _plot(histogram, f"{name}-h", f"<b>Noise</b> of {count} blank px: {rms}")
+        _plot(histogram, f"{name}-h", f"<b>Noise</b> of {count} blank px:<br>{rms}")
         + _plot(profile, f"{name}-l", f"<b>Correlation</b> of the noise:<br>{lag}")
         + figure(
             _pixels(pictures.data_uri(sprite), 270, "noise autocorrelation"),
@@ -230,7 +231,7 @@ def _notes(loaded):
     rows = []
     for source, exposure in (("template", loaded.template), ("difference", loaded.difference)):
         if exposure is not None:
-            rows += [{"source": source, "note": n} for n in exposure.notes]
+            rows += [{"source": source, "note": n} for n in exposure.notes if not is_provenance(n)]
     columns = Column("source", "Image"), Column("note", "What was estimated, repaired or lowered")
     notes = table(columns, rows, class_="text") if rows else ""
     numbers = [{"key": k, "value": _plain(v)} for k, v in sorted(loaded.numbers.items())]
@@ -252,8 +253,9 @@ def _gallery(loaded, summary):
     sigma = robust_sigma(loaded.science[summary.blank])
     cards = "".join(_triplet(loaded, summary, k, sigma) for k in order)
     hint = (
-        "Science | template | difference, 41 px. Science and template share one scale (the template "
-        "times the kernel sum); the difference goes from blue through white to red, up to its peak."
+        "Science | template | difference, 41 px. Science and template share one scale (the "
+        "template times the kernel sum); the difference goes from blue (fainter) through white "
+        "to red (brighter), up to its own peak."
     )
     return (
         tag("h4", f"The {len(order)} brightest unflagged sources")

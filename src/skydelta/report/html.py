@@ -47,6 +47,11 @@ class Column:
     form: str | None = None
     group: str = ""
 
+    @property
+    def is_number(self):
+        """Whether it is set flush right."""
+        return self.form not in (None, "html")
+
 
 def number(value, form):
     """A number in a format; a dash where there is none."""
@@ -71,12 +76,7 @@ def cell(column, row):
 def table(columns, rows, **attributes):
     """A table with headings that explain themselves."""
     head = "".join(
-        tag(
-            "th",
-            text(c.title),
-            title=c.help or None,
-            class_="n" if c.form not in (None, "html") else None,
-        )
+        tag("th", text(c.title), title=c.help or None, class_="n" if c.is_number else None)
         for c in columns
     )
     groups = _group_row(columns)

@@ -11,6 +11,7 @@ from skydelta.report.html import folded, page, tag, text
 from skydelta.report.summary import summarise
 from skydelta.report.truth import compare, read_truth
 from skydelta.report.truth_section import truth_section
+from skydelta.tables import exposure_id
 
 _PACKAGES = ("skydelta", "numpy", "scipy", "astropy", "photutils", "matplotlib", "snakemake")
 
@@ -31,7 +32,7 @@ def write_report(path, entries, *, config, truth=None, overlaps=None, max_pictur
     truth
         Path of the truth table (CSV) of a simulation, or None.
     overlaps
-        Path of tracts_mapping.sqlite3, to name the coadds of each exposure, or None.
+        Path of overlaps.csv, to name the coadds under each exposure, or None.
     max_pictures
         Only so many exposures get a section of their own: the failed ones and those whose noise
         is furthest from what its variance says. The table has all of them.
@@ -39,6 +40,7 @@ def write_report(path, entries, *, config, truth=None, overlaps=None, max_pictur
     from skydelta.io.native import replacing
 
     events = read_truth(truth) if truth is not None else None
+    coadds = _coadds(overlaps) if overlaps is not None else None
     pictured = _most_telling(entries, max_pictures)
     rows, sections, comparisons = [], [], {}
     for entry in entries:
@@ -50,7 +52,8 @@ def write_report(path, entries, *, config, truth=None, overlaps=None, max_pictur
         if events is not None and loaded.catalogue is not None:
             comparisons[entry.name] = compare(events, loaded)
         if shown:
-            sections.append(exposure_section(loaded, summary, _coadds_of(overlaps, entry)))
+            under = None if coadds is None else coadds.get(entry.name, [])
+            sections.append(exposure_section(loaded, summary, under))
     body = [
         survey.heading(rows),
         survey.survey_table(rows),
@@ -89,15 +92,16 @@ def _oddity(entry):
     return abs(score_rms - 1.0) if np.isfinite(score_rms) else 0.0
 
 
-def _coadds_of(overlaps, entry):
-    if overlaps is None:
-        return None
-    from skydelta.io.tracts_mapping import overlaps_of
+def _coadds(overlaps):
+    """Names of the coadds under each exposure, by the exposure's name."""
+    import csv
 
-    return [
-        (tract, patch)
-        for tract, patch, *_ in overlaps_of(overlaps, entry.visit, entry.detector, entry.band)
-    ]
+    found = {}
+    with open(overlaps, newline="", encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            name = exposure_id(int(row["visit"]), int(row["detector"]), row["band"])
+            found.setdefault(name, []).append(f"{row['tract']} ({row['patch']})")
+    return found
 
 
 def _as_yaml(config):

@@ -21,26 +21,19 @@ _TINT = np.array([242, 193, 78], float)
 _TINT_SHARE = 0.65
 
 
-def downsample(image, factor, how=np.nanmean):
-    """Blocks of factor x factor pixels as one each; what is left over at the end is dropped.
+def downsample(image, factor):
+    """Means of blocks of factor x factor pixels; what does not fill a block is dropped."""
+    return _blocks(image, factor).mean(axis=(1, 3))
 
-    Parameters
-    ----------
-    image
-        (ny, nx).
-    factor
-        int.
-    how
-        ``numpy.nanmean``, or ``numpy.any`` for masks.
-    """
-    if factor == 1:
-        return image
-    ny, nx = (n // factor for n in image.shape)
-    blocks = image[: ny * factor, : nx * factor].reshape(ny, factor, nx, factor)
-    if how is np.nanmean:
-        # The plain mean: pixels without data were filled before.
-        return blocks.mean(axis=(1, 3))
-    return how(blocks, axis=(1, 3))
+
+def downsample_mask(mask, factor):
+    """Whether any pixel of a block is set."""
+    return _blocks(mask, factor).any(axis=(1, 3))
+
+
+def _blocks(plane, factor):
+    ny, nx = (n // factor for n in plane.shape)
+    return plane[: ny * factor, : nx * factor].reshape(ny, factor, nx, factor)
 
 
 def shrink_factor(shape, max_side=MAX_SIDE):
@@ -111,7 +104,7 @@ def sky_picture(image, mask, *, stretch=None):
     filled = np.where(np.isfinite(image), image, np.float32(np.nanmedian(image)))
     small = downsample(filled, factor)
     pixels = grey(sky_stretch(small, **(stretch or {})))
-    return data_uri(tinted(pixels, downsample(mask, factor, np.any)))
+    return data_uri(tinted(pixels, downsample_mask(mask, factor)))
 
 
 def difference_picture(sigmas, mask):
@@ -119,7 +112,7 @@ def difference_picture(sigmas, mask):
     factor = shrink_factor(sigmas.shape)
     small = downsample(np.where(mask, np.float32(0), sigmas), factor) * factor
     pixels = diverging(small / SIGMA_RANGE)
-    return data_uri(tinted(pixels, downsample(mask, factor, np.any)))
+    return data_uri(tinted(pixels, downsample_mask(mask, factor)))
 
 
 def cutout(image, x, y, half=20):

@@ -29,6 +29,8 @@ class Noise:
     ----------
     rms
         Root mean square about zero; 1 if the variance plane is right.
+    mean
+        Mean; 0 if the backgrounds agree and the variance does not follow the noise itself.
     neighbour
         Correlation of pixels one apart, mean of the x and y directions; 0 for white noise.
     autocorrelation
@@ -38,6 +40,7 @@ class Noise:
     """
 
     rms: float
+    mean: float
     neighbour: float
     autocorrelation: np.ndarray
     count: int
@@ -136,10 +139,11 @@ def noise_of(values, blank):
     count = int(np.count_nonzero(blank))
     if count == 0:
         empty = np.full((2 * LAGS + 1, 2 * LAGS + 1), np.nan)
-        return Noise(np.nan, np.nan, empty, 0)
+        return Noise(np.nan, np.nan, np.nan, empty, 0)
     correlation = autocorrelation(values, blank)
     return Noise(
         rms=float(np.sqrt(np.mean(np.square(values[blank], dtype=float)))),
+        mean=float(np.mean(values[blank], dtype=float)),
         neighbour=float(0.5 * (correlation[LAGS, LAGS + 1] + correlation[LAGS + 1, LAGS])),
         autocorrelation=correlation,
         count=count,

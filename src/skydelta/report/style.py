@@ -67,6 +67,7 @@ svg.sky circle.flagged { stroke-dasharray: 3 2.4; stroke-width: 1px; }
 .key.dipole { border-color: #9a4cc4; } .key.flagged { border-style: dashed; }
 .key.masked { background: #f2c14e; border-color: #f2c14e; border-radius: 2px; }
 .plot svg { display: block; overflow: visible; color: var(--ink); max-width: 100%; height: auto; }
+.plot svg text { fill: currentColor; font-family: inherit; }
 img.pixels { display: block; image-rendering: pixelated; border-radius: 2px; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(17.5rem, 1fr));
   gap: 1rem 1.2rem; margin-top: 0.6rem; }

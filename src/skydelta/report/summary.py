@@ -43,18 +43,16 @@ def summarise(loaded):
     """The Summary of a skydelta.report.entries.Loaded."""
     values = _kernel_values(loaded)
     values["coverage"] = card(loaded.template, "COVERAGE")
-    if loaded.difference is None or loaded.detections is None:
+    if loaded.detections is not None:
+        values |= _detection_values(loaded)
+    if loaded.difference is None:
         return Summary(values)
-    values |= _detection_values(loaded)
     unusable = loaded.difference.mask.any(*UNUSABLE)
-    sigmas = normalised(loaded.difference.image, loaded.difference.variance, unusable)
-    if loaded.science is None or loaded.science.shape != loaded.difference.shape:
+    sigmas = _sigmas(loaded.difference, unusable)
+    blank = _blank(loaded, values["kernel_sum"], unusable)
+    if blank is None:
         return Summary(values, sigmas=sigmas)
-    detected = footprint_mask(loaded.difference.shape, loaded.detections.spans)
-    fwhm = card(loaded.subtracted, "SCIFWHM", 4.0)
-    template = values["kernel_sum"] * loaded.template.image
-    blank = blank_sky(loaded.science, template, unusable, detected, fwhm=fwhm)
-    raw = normalised(loaded.subtracted.image, loaded.subtracted.variance, unusable)
+    raw = _sigmas(loaded.subtracted, unusable)
     before, after = noise_of(raw, blank), noise_of(sigmas, blank)
     values |= {
         "noise_before": before.rms,
@@ -63,6 +61,24 @@ def summarise(loaded):
         "neighbour_after": after.neighbour,
     }
     return Summary(values, before, after, raw, sigmas, blank)
+
+
+def _sigmas(exposure, unusable):
+    return normalised(exposure.image, exposure.variance, unusable)
+
+
+def _blank(loaded, kernel_sum, unusable):
+    """Blank sky, or None if one of the images is missing, is of another shape or all masked."""
+    shapes = {getattr(e, "shape", None) for e in (loaded.science, loaded.template, unusable)}
+    if len(shapes) > 1 or loaded.subtracted is None:
+        return None
+    detected = np.zeros(unusable.shape, bool)
+    if loaded.detections is not None:
+        detected = footprint_mask(unusable.shape, loaded.detections.spans)
+    template = (kernel_sum if np.isfinite(kernel_sum) else 1.0) * loaded.template.image
+    fwhm = card(loaded.subtracted, "SCIFWHM", 4.0)
+    blank = blank_sky(loaded.science, template, unusable, detected, fwhm=fwhm)
+    return blank if blank.any() else None
 
 
 def _kernel_values(loaded):
@@ -96,7 +112,7 @@ def _detection_values(loaded):
 
 
 def _pixel_scale(wcs):
-    """arcsec per px at the reference point."""
+    """Width of a pixel at the reference point, arcsec."""
     from astropy.wcs.utils import proj_plane_pixel_area
 
     return 3600.0 * float(np.sqrt(proj_plane_pixel_area(wcs)))

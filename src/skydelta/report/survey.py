@@ -15,7 +15,7 @@ SURVEY_COLUMNS = (
     Column(
         "kernel_sum",
         "sum",
-        "science counts per template count; near exposures should agree, relative to zero points",
+        "science counts per template count: the ratio of the two flux scales",
         ".5g",
         "Kernel",
     ),

@@ -16,9 +16,7 @@ from skydelta.report.truth import (
 _FALSE_COLUMNS = (
     Column("exposure", "Exposure"),
     Column("events", "events", "true changes on usable pixels", "d", "Truth"),
-    Column(
-        "hidden", "hidden", "true changes on or beside unusable pixels, not counted", "d", "Truth"
-    ),
+    Column("hidden", "hidden", "on or beside unusable pixels, not counted", "d", "Truth"),
     Column("found", "found", "events with a detection", "d", "Truth"),
     Column("bright", "≥ 10σ", "events of expected S/N 10 or more", "d", "Truth"),
     Column("bright_found", "found", "of these, with a detection", "d", "Truth"),
@@ -38,8 +36,8 @@ def truth_section(comparisons):
     total = join(list(comparisons.values()))
     events = total.events
     intro = (
-        f"An event is found if a detection, flagged or not, lies within {RADIUS:g} px. Events on or "
-        "beside unusable pixels and those of failed exposures are not counted. Bars hold 68 % "
+        f"An event is found if a detection, flagged or not, lies within {RADIUS:g} px. Events on "
+        "or beside unusable pixels and those of failed exposures are not counted. Bars hold 68 % "
         "(Wilson). Fluxes and positions: found events whose detection is neither flagged nor a "
         "dipole."
     )

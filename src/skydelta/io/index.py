@@ -1,0 +1,192 @@
+"""The two input tables made from folders of FITS files."""
+
+import csv
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from skydelta.errors import InputError, TableError
+from skydelta.io.footprints import image_header
+
+_SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|fz))?$", re.IGNORECASE)
+
+_SIDE_FILES = (
+    # NOIRLab's names: oow and ood beside ooi.
+    ("weight", r"(?<=[-_.])oow(?=[-_.])", "ooi"),
+    ("mask", r"(?<=[-_.])ood(?=[-_.])", "ooi"),
+    ("weight", r"[-_.](weights?|wht|ivar|invvar)(?=$|[-_.])", ""),
+    ("mask", r"[-_.](mask|msk|dqmask|flags?|bpm)(?=$|[-_.])", ""),
+    ("psf", r"[-_.]psf(ex)?(?=$|[-_.])", ""),
+)
+"""Kind, what tells it in a file name, and what the image has in its place."""
+
+_VISIT_CARDS = ("VISIT", "EXPNUM", "EXPID", "EXPOSURE")
+_DETECTOR_CARDS = ("DETECTOR", "CCDNUM", "CCD", "CCDID", "DET-ID", "DETNUM")
+_COADD_NAME = re.compile(r"(?P<tract>\d+)[-_/](?P<patch>\d+,\d+)(?=\D*$)")
+
+
+@dataclass
+class Index:
+    """Rows of both tables and what had to be guessed.
+
+    Parameters
+    ----------
+    exposures, coadds
+        Lists of {column: value}.
+    notes
+        One sentence each.
+    """
+
+    exposures: list = field(default_factory=list)
+    coadds: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
+
+
+def index_folders(exposures, coadds=()):
+    """Find the images below folders and read what the tables say of them from their headers.
+
+    Parameters
+    ----------
+    exposures, coadds
+        Folders, searched to their depths.
+
+    Returns
+    -------
+    Index
+
+    Raises
+    ------
+    TableError
+        If a folder does not exist, or no folder of exposures holds an image.
+    """
+    index = Index()
+    for path, side, header in _images(exposures, index.notes):
+        index.exposures.append(_exposure_row(path, side, header, index))
+    for path, side, header in _images(coadds, index.notes):
+        index.coadds.append(_coadd_row(path, side, header, index))
+    if not index.exposures:
+        msg = f"no image in {', '.join(map(str, exposures))}: name a folder with FITS images"
+        raise TableError(msg)
+    return index
+
+
+def write_tables(folder, index):
+    """Write exposures.csv, and coadds.csv if there are coadds; the paths written."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {
+        "exposures.csv": (("visit", "detector", "band"), index.exposures),
+        "coadds.csv": (("tract", "patch", "band"), index.coadds),
+    }
+    written = []
+    for name, (key, rows) in tables.items():
+        if rows:
+            with open(folder / name, "w", encoding="utf-8", newline="") as stream:
+                writer = csv.DictWriter(stream, (*key, "path", "psf", "weight", "mask"), restval="")
+                writer.writeheader()
+                writer.writerows(sorted(rows, key=lambda row: [row[k] for k in key]))
+            written.append(folder / name)
+    return written
+
+
+def _images(folders, notes):
+    """(path, side files by kind, header) of each image below the folders."""
+    for folder in folders:
+        if not Path(folder).is_dir():
+            msg = f"{folder} is not a folder: name folders with FITS files"
+            raise TableError(msg)
+    paths = [path.resolve() for folder in folders for path in sorted(Path(folder).rglob("*"))]
+    images, sides = {}, {}
+    for path in dict.fromkeys(paths):
+        kind, key = kind_of(path)
+        if kind == "image":
+            images[path] = key
+        elif kind is not None:
+            sides[kind, key] = path
+    for path, key in images.items():
+        side = {kind: str(sides[kind, key]) for kind in ("psf", "weight", "mask") if (kind, key) in sides}
+        try:
+            yield path, side, image_header(path)
+        except InputError as error:
+            notes.append(f"left out: {error}")
+
+
+def kind_of(path):
+    """What a file name tells: its kind and a key that an image shares with its side files.
+
+    Returns
+    -------
+    kind : str or None
+        "image", "psf", "weight", "mask", or None for files of no interest.
+    key : tuple
+        Folder and name without what tells the kind.
+    """
+    name = path.name
+    if name.endswith(".psf"):
+        return "psf", (path.parent, _plain_name(name.removesuffix(".psf")))
+    if not _SUFFIX.search(name):
+        return None, ()
+    stem = _SUFFIX.sub("", name)
+    for kind, pattern, replacement in _SIDE_FILES:
+        if re.search(pattern, stem, re.IGNORECASE):
+            stem = re.sub(pattern, replacement, stem, flags=re.IGNORECASE)
+            return kind, (path.parent, _plain_name(stem))
+    return "image", (path.parent, _plain_name(stem))
+
+
+def _plain_name(stem):
+    return re.sub(r"[-_.]+", ".", stem)
+
+
+def _exposure_row(path, side, header, index):
+    visit = _integer(header, _VISIT_CARDS)
+    detector = _integer(header, _DETECTOR_CARDS)
+    band = _band(header, path, index.notes)
+    taken = {(row["visit"], row["detector"], row["band"]) for row in index.exposures}
+    if detector is None:
+        detector = 0
+        index.notes.append(f"{path.name}: no detector number in the header, took 0")
+    if visit is None or (visit, detector, band) in taken:
+        why = "no visit in the header" if visit is None else f"visit {visit} is there already"
+        visit = 1 + max((row["visit"] for row in index.exposures), default=0)
+        index.notes.append(f"{path.name}: {why}, numbered {visit}")
+    return {"visit": visit, "detector": detector, "band": band, "path": str(path), **side}
+
+
+def _coadd_row(path, side, header, index):
+    band = _band(header, path, index.notes)
+    tract, patch = _integer(header, ("TRACT",)), _patch(header.get("PATCH"))
+    named = _COADD_NAME.search(_SUFFIX.sub("", str(path)))
+    if (tract is None or patch is None) and named:
+        tract, patch = int(named["tract"]), named["patch"]
+    taken = {(row["tract"], row["patch"], row["band"]) for row in index.coadds}
+    tract = 0 if tract is None else tract
+    if patch is None or (tract, patch, band) in taken:
+        numbers = [int(p.split(",")[0]) for t, p, _ in taken if t == tract]
+        patch = f"{1 + max(numbers, default=-1)},0"
+        index.notes.append(f"{path.name}: no tract and patch of its own, took {tract} and {patch}")
+    return {"tract": tract, "patch": patch, "band": band, "path": str(path), **side}
+
+
+def _integer(header, cards):
+    """The first of the cards that holds a whole number, or None."""
+    for card in cards:
+        text = str(header.get(card, "")).strip()
+        if text.isascii() and text.isdigit():
+            return int(text)
+    return None
+
+
+def _patch(value):
+    """"x,y" of a PATCH card, or None."""
+    numbers = re.findall(r"\d+", str(value or ""))
+    return f"{int(numbers[0])},{int(numbers[1])}" if len(numbers) == 2 else None
+
+
+def _band(header, path, notes):
+    """First word of the FILTER card (or BAND), fit for a file name."""
+    words = str(header.get("FILTER") or header.get("BAND") or "").split()
+    if not words:
+        notes.append(f"{path.name}: no FILTER in the header, took the band 'unknown'")
+        return "unknown"
+    return re.sub(r"[^A-Za-z0-9_+-]", "_", words[0])
