@@ -137,10 +137,10 @@ class _Mesh:
         if poor.all():
             msg = "the sky cannot be measured: no region of the image is free of masked pixels"
             raise BadImageError(msg)
-        grid = [_filled(np.where(poor, np.nan, a).reshape(self.counts)) for a in (median, rms)]
-        if level is not None:
-            grid[0] = grid[0] + level
-        return _despiked(grid[0]), _despiked(grid[1])
+        median, rms = (
+            _filled(np.where(poor, np.nan, a).reshape(self.counts)) for a in (median, rms)
+        )
+        return _despiked(median if level is None else median + level), _median_of_nine(rms)
 
     def expand(self, mesh, *, smooth, step=1):
         """float32 map through the cells' values, at every pixel or at blocks of `step` pixels."""
@@ -182,6 +182,8 @@ def _clipped_statistics(values, kappa=3.0, iterations=6):
     rows = np.arange(len(ordered))
     low = np.zeros(len(ordered), int)
     high = np.count_nonzero(np.isfinite(ordered), axis=1)
+    empty = high == 0
+    ordered[empty] = 0.0
 
     def quantile(fraction):
         position = low + (fraction * np.maximum(high - low - 1, 0)).astype(int)
@@ -196,7 +198,7 @@ def _clipped_statistics(values, kappa=3.0, iterations=6):
             break
         low, high = new_low, new_high
     median = quantile(0.5)
-    return median, median - quantile(0.1587), high - low
+    return median, median - quantile(0.1587), np.where(empty, 0, high - low)
 
 
 def _filled(mesh):
@@ -212,12 +214,23 @@ def _filled(mesh):
 
 def _despiked(mesh):
     """Cells far off the median of their neighbours (a galaxy fills them) replaced by it."""
-    from scipy.ndimage import median_filter
-
-    smooth = median_filter(mesh, size=3, mode="nearest")
+    smooth = _median_of_nine(mesh)
     deviation = mesh - smooth
     scatter = 1.4826 * np.median(np.abs(deviation))
-    return np.where(np.abs(deviation) > 3.0 * scatter, smooth, mesh).astype(np.float32)
+    return np.where(np.abs(deviation) > 3.0 * scatter, smooth, mesh)
+
+
+def _median_of_nine(mesh):
+    """Median of each cell and its neighbours; beyond the edges the mesh goes on linearly."""
+    from scipy.ndimage import median_filter
+
+    # Repeated edge cells would flatten a gradient there.
+    for axis, n in enumerate(mesh.shape):
+        width = [(0, 0), (0, 0)]
+        width[axis] = (1, 1)
+        options = {"mode": "reflect", "reflect_type": "odd"} if n > 1 else {"mode": "edge"}
+        mesh = np.pad(mesh, width, **options)
+    return median_filter(mesh, size=3)[1:-1, 1:-1].astype(np.float32)
 
 
 def _block_means(image):
@@ -233,10 +246,10 @@ def _source_blocks(blocks, mesh, level, rms, threshold=3.0):
 
     excess = blocks - mesh.expand(level, smooth=True, step=_BLOCK)
     excess /= mesh.expand(rms, smooth=False, step=_BLOCK)
-    excess[~np.isfinite(excess)] = 0.0
     # Measured on the blocks themselves: neighbouring pixels of a resampled image are correlated.
-    middle = np.median(excess)
-    noise = 1.4826 * np.median(np.abs(excess - middle))
+    known = excess[np.isfinite(excess)]
+    middle = np.median(known)
+    noise = 1.4826 * np.median(np.abs(known - middle))
     return binary_dilation(excess > middle + threshold * noise, np.ones((3, 3), bool))
 
 

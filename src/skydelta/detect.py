@@ -111,7 +111,7 @@ def score_image(exposure, *, min_good_weight=0.5):
     """
     unusable = exposure.mask.any(*UNUSABLE) | ~(exposure.variance > 0)
     weight = np.zeros(exposure.shape, np.float32)
-    np.divide(1.0, exposure.variance, out=weight, where=~unusable)
+    np.divide(1.0, _smooth_variance(exposure.variance, unusable), out=weight, where=~unusable)
     weighted = np.where(unusable, np.float32(0), exposure.image) * weight
     half = exposure.psf.size // 2
     size = tile_size(exposure.shape, half)
@@ -136,6 +136,21 @@ def score_image(exposure, *, min_good_weight=0.5):
         score[y0:y1, x0:x1] = np.where(valid, top / root, 0.0)
         sigma[y0:y1, x0:x1] = np.where(valid, 1.0 / root, np.inf)
     return score, sigma
+
+
+def _smooth_variance(variance, unusable, width=5):
+    """Means of the usable variance over width x width px.
+
+    A variance plane made from the data is high where the noise is high: weights taken from single
+    pixels would favour the low ones, and pull the score down everywhere.
+    """
+    known = np.where(unusable, np.float32(0), variance)
+    total = ndimage.uniform_filter(known, width, mode="constant")
+    if unusable.any():
+        share = ndimage.uniform_filter((~unusable).astype(np.float32), width, mode="constant")
+    else:
+        share = ndimage.uniform_filter(np.ones_like(known), width, mode="constant")
+    return np.where(unusable, np.float32(1), total / np.maximum(share, np.float32(1e-6)))
 
 
 def detect(exposure, *, options=None):

@@ -64,7 +64,7 @@ class FitOptions:
     model_error
         Least relative error of a model pixel, added to the weights so that the brightest stars,
         which are limited by it and not by noise, do not outvote all others. It is raised to what
-        the residuals of the stars show.
+        the scatter of the stars' flux ratios shows.
     ridge
         Prior width of each normalised basis coefficient in units of the kernel sum; 0 is none.
     max_iterations
@@ -305,10 +305,12 @@ def fit_kernel(stamps, spec, shape, options=None):
         fit = _fit_once(design, data, weights, stamps, spec, shape, used, options)
         model, back = fit.model(design)
         ratio = _flux_ratio(model, back, data, weights)
-        residual = _core_rms(data - model - back, noise.variance(model), good, core)
-        noise.learn(data - model - back, model, used, core)
+        noise.learn(ratio, weights, model, used)
         weights = noise.weights(model)
         reason = _judge_ratio(ratio, weighable, options, floor=0.02)
+        # The model's own error is no fault of a bright star.
+        allowed = 1.0 / np.where(weights > 0, weights, 1.0)
+        residual = _core_rms(data - model - back, allowed, good, core)
         reason = _judge_residual(residual, reason, options)
         if iteration > 1 and np.array_equal(used, reason == 0):
             break
@@ -375,17 +377,19 @@ class _NoiseModel:
         self.good = good
         self.least_error = self.model_error = model_error
 
-    def learn(self, residual, model, used, core):
-        """Raise the model error to the median excess of the stars' core residuals over noise."""
-        inside = self.good & core
-        excess = np.where(inside, residual**2 - self.variance(model), 0.0).sum(axis=1)
-        light = np.where(inside, np.maximum(model, 0.0) ** 2, 0.0).sum(axis=1)
-        share = excess[used] / np.where(light[used] > 0, light[used], np.inf)
-        # Weighted by light^2: faint stars say nothing about it.
-        order = np.argsort(share)
-        weight = np.cumsum(light[used][order])
-        middle = share[order][np.searchsorted(weight, 0.5 * weight[-1])]
-        self.model_error = max(self.least_error, float(np.sqrt(max(middle, 0.0))))
+    def learn(self, ratio, weights, model, used):
+        """Raise the model error to what the scatter of the stars' flux ratios shows.
+
+        A flux error e common to the pixels of a star counts, for weights that take pixels as
+        independent, as a pixel error of e (sum m^2) / sqrt(sum m^4).
+        """
+        if used.sum() < 3:
+            return
+        noise = _flux_ratio_noise(weights, self.good / self.variance(model), model)
+        error = _excess_scatter((ratio - 1.0)[used], noise[used])
+        square = np.where(self.good, np.maximum(model, 0.0) ** 2, 0.0)[used]
+        pixels = square.sum(axis=1) / np.sqrt((square**2).sum(axis=1))
+        self.model_error = max(self.least_error, error * float(np.median(pixels)))
 
     def variance(self, model):
         """Sky and photon noise for a noiseless model above the background."""
@@ -429,10 +433,7 @@ def _left_out_error(
         rows = members[out]
         ratio = _flux_ratio(model[rows], back[rows], data[rows], weights[rows])
         deviation[out] = ratio - 1.0
-        top = (weights[rows] ** 2 * model[rows] ** 2 / np.maximum(pure_weights[rows], 1e-300)).sum(
-            axis=1
-        )
-        noise[out] = np.sqrt(top) / (weights[rows] * model[rows] ** 2).sum(axis=1)
+        noise[out] = _flux_ratio_noise(weights[rows], pure_weights[rows], model[rows])
     return _excess_scatter(deviation, noise)
 
 
@@ -513,6 +514,14 @@ def _flux_ratio(model, background, data, weights):
     return top / np.where(bottom > 0, bottom, np.inf)
 
 
+def _flux_ratio_noise(weights, pure_weights, model):
+    """Standard error of `_flux_ratio` from the pixels' noise alone."""
+    safe = np.where(pure_weights > 0, pure_weights, np.inf)
+    top = (weights**2 * model**2 / safe).sum(axis=1)
+    bottom = (weights * model**2).sum(axis=1)
+    return np.sqrt(top) / np.where(bottom > 0, bottom, np.inf)
+
+
 def _core_pixels(width, fraction=0.5):
     """Flat mask of the central pixels of a stamp."""
     half = width // 2
@@ -522,7 +531,8 @@ def _core_pixels(width, fraction=0.5):
 
 def _core_rms(residual, variance, good, core):
     inside = good & core
-    chi2 = np.where(inside, residual**2 / variance, 0.0).sum(axis=1)
+    safe = np.where(inside, variance, 1.0)
+    chi2 = np.where(inside, residual**2 / safe, 0.0).sum(axis=1)
     return np.sqrt(chi2 / np.maximum(inside.sum(axis=1), 1))
 
 

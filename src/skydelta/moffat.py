@@ -95,7 +95,9 @@ def fit_moffat_field(field, stars, rounds=8):
         basis, weight = basis.reshape(n, 8, -1), weight.reshape(n, 1, -1)
         data = stars.data.reshape(n, -1)
         normal = (basis * weight) @ basis.swapaxes(1, 2)
-        normal[:, range(8), range(8)] *= 1.0 + 1e-8
+        diagonal = normal[:, range(8), range(8)]
+        # A star that lost all its pixels has no equations: it keeps still.
+        normal[:, range(8), range(8)] = np.where(diagonal > 0, diagonal * (1.0 + 1e-8), 1.0)
         right = ((basis * weight) @ data[:, :, None])[:, :, 0]
         own, shared = normal[:, :4, :4], normal[:, 4:, :4]
         eliminate = shared @ np.linalg.inv(own)

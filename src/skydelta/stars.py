@@ -7,6 +7,7 @@ galaxies, blends and cosmic rays scatter around it.
 import numpy as np
 
 from skydelta.background import estimate_background
+from skydelta.polynomial import chebyshev
 from skydelta.psf import FWHM_PER_SIGMA, sample_psf
 
 STAR_DTYPE = np.dtype(
@@ -86,8 +87,8 @@ def find_stars(
     usable, saturated = _pixel_flags(image, mask, saturate)
     sky_free = np.where(usable, image - background.level, np.float32(0))
     x, y, height = _peaks(sky_free, variance, background.blank, fwhm, threshold)
-    crowding = _crowding(x, y, height, isolation or 4.0 * fwhm)
-    stars = _measure(sky_free, variance, usable, saturated, (x, y, height, crowding), fwhm, max_stars)
+    peaks = x, y, height, _crowding(x, y, height, isolation or 4.0 * fwhm)
+    stars = _measure(sky_free, variance, usable, saturated, peaks, fwhm, max_stars)
     stars["isolated"] = stars["crowding"] < max_crowding
     stars["stellarity"] = _stellarity(stars, psf, image.shape)
     stars["usable"] = (
@@ -258,9 +259,7 @@ def adaptive_moments(stamps, sigma, iterations=12):
 
 def _gaussians(dx, dy, moments):
     inverse = _inverse(moments)[:, :, None, None]
-    weight = np.exp(
-        -0.5 * (inverse[0] * dx * dx + inverse[1] * dy * dy + 2 * inverse[2] * dx * dy)
-    )
+    weight = np.exp(-0.5 * (inverse[0] * dx * dx + inverse[1] * dy * dy + 2 * inverse[2] * dx * dy))
     return weight / weight.sum(axis=(1, 2), keepdims=True)
 
 
@@ -312,7 +311,7 @@ def _clump(stars, space, shape, min_snr=20.0):
     expected = points[np.argmax(density)]
     order = 2 if len(good) >= 50 else 1 if len(good) >= 25 else 0
     for degree in range(order + 1):
-        terms = _position_terms(stars, shape, degree)
+        terms = chebyshev(degree, stars["x"], stars["y"], shape)
         for _ in range(10):
             distance2 = ((points - expected) ** 2).sum(axis=1)
             weight = worth / (1.0 + distance2 / _CLUMP_WIDTH**2) ** 2
@@ -320,12 +319,3 @@ def _clump(stars, space, shape, min_snr=20.0):
             fit = np.linalg.lstsq(terms[good] * scale, points * scale)[0]
             expected = terms[good] @ fit
     return terms @ fit
-
-
-def _position_terms(stars, shape, degree):
-    """(n, k) products of powers of the position, scaled to -1 ... 1 over the image."""
-    u = 2.0 * stars["x"] / shape[1] - 1.0
-    v = 2.0 * stars["y"] / shape[0] - 1.0
-    return np.stack(
-        [u**i * v**j for j in range(degree + 1) for i in range(degree + 1 - j)], axis=1
-    )

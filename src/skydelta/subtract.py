@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from skydelta.background import estimate_background
 from skydelta.convolve import convolve_local, convolve_spatial
 from skydelta.exposure import Exposure
 from skydelta.kernel_basis import DEFAULT_DEGREES, BasisSpec, kernel_size, scaled_spec
 from skydelta.kernel_fit import FitOptions, KernelSolution, fit_kernel
 from skydelta.kernel_stars import StarOptions, cut_stamps, kernel_stars
-from skydelta.mask import PLANES, Mask, add_planes
+from skydelta.mask import PLANES, UNUSABLE, Mask, add_planes
 from skydelta.photocalib import PhotoCalib
 from skydelta.whitening import grid_size, transform
 
@@ -56,11 +57,21 @@ class BasisOptions:
 
 @dataclass(frozen=True)
 class SubtractOptions:
-    """All choices of the subtraction."""
+    """All choices of the subtraction.
+
+    Parameters
+    ----------
+    basis, stars, fit
+        Of the kernel.
+    background_cell
+        Cells of the mesh, px, on which the background that the fit left over is measured and
+        taken off the difference; None to leave it.
+    """
 
     basis: BasisOptions = field(default_factory=BasisOptions)
     stars: StarOptions = field(default_factory=StarOptions)
     fit: FitOptions = field(default_factory=FitOptions)
+    background_cell: int | None = 128
 
 
 def subtract_options(section):
@@ -69,7 +80,12 @@ def subtract_options(section):
     if stars["max_snr"] is None:
         stars["max_snr"] = np.inf
     basis = {k: tuple(v) if isinstance(v, list) else v for k, v in section["basis"].items()}
-    return SubtractOptions(BasisOptions(**basis), StarOptions(**stars), FitOptions(**section["fit"]))
+    return SubtractOptions(
+        BasisOptions(**basis),
+        StarOptions(**stars),
+        FitOptions(**section["fit"]),
+        section["background_cell"],
+    )
 
 
 @dataclass(frozen=True)
@@ -129,6 +145,7 @@ def subtract(science, template, noise_correlation=None, *, options=None):
     stamps = cut_stamps(science, template, stars, spec.half, stamp_half)
     solution = fit_kernel(stamps, spec, science.shape, options.fit)
     exposure = apply_kernel(science, template, solution.kernel, noise_correlation)
+    exposure = _without_background(exposure, options.background_cell)
     exposure = _with_calibration(exposure, science, template, solution)
     meta = _kernel_cards(solution, stars, spec, options)
     meta |= {
@@ -175,6 +192,20 @@ def apply_kernel(science, template, kernel, noise_correlation=None):
         image=image,
         variance=variance.astype(np.float32, copy=False),
         mask=Mask(bits, planes),
+    )
+
+
+def _without_background(exposure, cell):
+    """The difference without the background that the stars' stamps did not show."""
+    if cell is None:
+        return exposure
+    unusable = exposure.mask.any(*UNUSABLE)
+    cell = min(cell, max(min(exposure.shape) // 2, 32))
+    level = estimate_background(exposure.image, unusable, cell=cell).level
+    rms = float(np.std(level[::8, ::8]))
+    return exposure.replace(
+        image=np.where(exposure.mask.any("NO_DATA"), np.float32(0), exposure.image - level),
+        meta={**exposure.meta, "RESBGRMS": (rms, "[count] rms of the residual background")},
     )
 
 

@@ -1,7 +1,6 @@
 """What the workflow knows before any job runs: exposures, coadds, and which lie under which."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,33 +46,63 @@ class Survey:
         return self.__dict__["_index"]
 
 
-def load_survey(config, basedir="."):
-    """The survey that a configuration names.
+def located(config, folders):
+    """The parts of the configuration that name files, with absolute paths.
+
+    Jobs work in the working directory, which need not be where the command was given.
 
     Parameters
     ----------
     config
         The whole configuration.
-    basedir
-        Folder of the Snakefile: where the tables of the examples are found from anywhere.
+    folders
+        Where a relative path may start, the first that has the file wins.
+
+    Returns
+    -------
+    dict
+        exposures, coadds, data, truth, overlap and simulate. The demo's tables stay as they are.
+
+    Raises
+    ------
+    TableError
+        If a file does not exist.
+    """
+    paths = {key: config[key] for key in ("exposures", "coadds", "data", "truth", "simulate")}
+    if not is_simulated(config):
+        given = [key for key in ("exposures", "coadds", "data", "truth") if paths[key]]
+        paths |= {key: _found(paths[key], key, folders) for key in given}
+    overlap = dict(config["overlap"])
+    if overlap["tracts_mapping"]:
+        name = "overlap.tracts_mapping"
+        overlap["tracts_mapping"] = _found(overlap["tracts_mapping"], name, folders)
+    return paths | {"overlap": overlap}
+
+
+def load_survey(config):
+    """The survey that a configuration names.
+
+    Parameters
+    ----------
+    config
+        The configuration, or the part of it that `located` gives.
 
     Raises
     ------
     TableError
         If a table is missing or malformed.
     """
-    simulated = config["exposures"] == demo_table(config, "exposures")
+    simulated = is_simulated(config)
     if simulated:
         exposures, coadds, footprints = _demo(config["simulate"])
     else:
-        folder = _found(config["data"], "data", basedir) if config["data"] else None
-        exposures = read_exposures(_found(config["exposures"], "exposures", basedir), folder)
-        coadds = read_coadds(_found(config["coadds"], "coadds", basedir), folder)
+        exposures = read_exposures(config["exposures"], config["data"])
+        coadds = read_coadds(config["coadds"], config["data"])
         footprints = {}
     edges = overlap_edges(
         exposures,
         coadds,
-        mapping=tracts_mapping(config["overlap"], basedir),
+        mapping=config["overlap"]["tracts_mapping"],
         footprints=footprints,
         cache=CACHE,
         margin_px=config["overlap"]["margin_px"],
@@ -81,10 +110,9 @@ def load_survey(config, basedir="."):
     return Survey(exposures, coadds, edges, simulated, footprints)
 
 
-def tracts_mapping(section, basedir="."):
-    """Path of the ready-made tracts_mapping.sqlite3, or None."""
-    given = section["tracts_mapping"]
-    return _found(given, "overlap.tracts_mapping", basedir) if given else None
+def is_simulated(config):
+    """Whether the tables are those of the built-in demo."""
+    return config["exposures"] == demo_table(config, "exposures")
 
 
 def demo_table(config, name):
@@ -92,15 +120,13 @@ def demo_table(config, name):
     return f"{config['simulate']['outdir']}/{name}.csv"
 
 
-def _found(name, key, basedir):
-    """A path of the configuration: as seen from the working directory, else from where the
-    command was given, else from the Snakefile.
-    """
-    places = [Path.cwd(), Path(os.environ.get("PWD", ".")), Path(basedir)]
+def _found(name, key, folders):
+    """Absolute path of a file, in the first of the folders that has it."""
+    places = [Path(folder).resolve() for folder in folders]
     for place in places:
         if (place / name).exists():
             return str(place / name)
-    where = ", ".join(dict.fromkeys(str(p.resolve()) for p in places))
+    where = ", ".join(dict.fromkeys(str(place) for place in places))
     msg = f"{key}: {name} does not exist in {where}: correct it in the configuration"
     raise TableError(msg)
 

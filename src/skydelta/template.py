@@ -384,7 +384,7 @@ def _spare_bad_pixels(layers, shape):
 def _node_shares(layers, x, y):
     """(n_layers, n_nodes) share of each coadd in the template at the nodes.
 
-    A node outside every coadd takes the mean shares of the others.
+    A node outside every coadd takes the shares of the nearest one inside.
     """
     xi, yi = np.rint(x).astype(int), np.rint(y).astype(int)
     shares = np.zeros((len(layers), x.size))
@@ -397,7 +397,9 @@ def _node_shares(layers, x, y):
     if empty.all():
         shares[:] = np.array([layer.weight.sum() for layer in layers])[:, None]
     elif empty.any():
-        shares[:, empty] = shares[:, ~empty].sum(axis=1, keepdims=True)
+        lost, known = np.flatnonzero(empty), np.flatnonzero(~empty)
+        distance = np.hypot(x[lost, None] - x[known], y[lost, None] - y[known])
+        shares[:, lost] = shares[:, known[np.argmin(distance, axis=1)]]
     return shares / shares.sum(axis=0)
 
 

@@ -7,7 +7,7 @@ from snakemake.utils import validate
 
 from skydelta.errors import SkydeltaError
 from skydelta.fingerprint import fingerprint
-from skydelta.survey import demo_table, load_survey
+from skydelta.survey import demo_table, load_survey, located
 
 validate(config, "../schemas/config.schema.yaml")
 
@@ -19,14 +19,17 @@ wildcard_constraints:
 
 
 def survey_or_exit():
-    """The survey of the configuration; a table's error ends the start with its message alone."""
+    """Paths and survey of the configuration; a table's error ends the start with its message."""
+    # Relative to the working directory, to where the command was given, or to the Snakefile.
+    folders = [Path.cwd(), workflow.workdir_init, workflow.basedir]
     try:
-        return load_survey(config, workflow.basedir)
+        paths = located(config, folders)
+        return paths, load_survey(paths)
     except SkydeltaError as error:
         raise WorkflowError(f"{error.status}: {error}") from None
 
 
-SURVEY = survey_or_exit()
+PATHS, SURVEY = survey_or_exit()
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 
 
@@ -103,7 +106,7 @@ def truth_table():
     """The truth table, if there is one: the configured one or the simulator's."""
     if SURVEY.simulated:
         return [demo_table(config, "truth")]
-    return [config["truth"]] if config["truth"] else []
+    return [PATHS["truth"]] if PATHS["truth"] else []
 
 
 def more_memory(base):
@@ -125,7 +128,7 @@ def report_params(row):
 
 def survey_params():
     """What the overlap stage needs to know of the survey, as plain values."""
-    return {key: config[key] for key in ("data", "exposures", "coadds", "simulate")}
+    return {key: PATHS[key] for key in ("data", "exposures", "coadds", "simulate")}
 
 
 def tables_digest():

@@ -24,10 +24,9 @@ rule overlap:
         mem_mb=more_memory(2000),
         runtime=30,
     params:
-        section=config["overlap"],
+        section=PATHS["overlap"],
         tables=tables_digest(),
         survey=survey_params(),
-        basedir=str(workflow.basedir),
         code=code_of("overlap"),
     message:
         "Finding the coadds under {params.tables[0]} exposures"

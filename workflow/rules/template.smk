@@ -29,6 +29,6 @@ rule template:
         coadds=coadd_params,
         code=code_of("template"),
     message:
-        "Template for visit {wildcards.visit} detector {wildcards.detector} band {wildcards.band}"
+        "Template for visit {wildcards.visit} detector {wildcards.detector} band {wildcards.band} from {input.coadds}"
     script:
         "../scripts/template.py"

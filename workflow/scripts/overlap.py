@@ -5,15 +5,14 @@ from skydelta.stage import stage
 with stage(snakemake):
     from skydelta.io.tracts_mapping import write_coverage, write_overlaps, write_tracts_mapping
     from skydelta.overlap import survey_overlaps
-    from skydelta.survey import CACHE, load_survey, tracts_mapping
+    from skydelta.survey import CACHE, load_survey
 
     section = snakemake.params.section
-    basedir = snakemake.params.basedir
-    survey = load_survey({**snakemake.params.survey, "overlap": section}, basedir)
+    survey = load_survey({**snakemake.params.survey, "overlap": section})
     overlaps, coverage = survey_overlaps(
         survey.exposures,
         survey.coadds,
-        mapping=tracts_mapping(section, basedir),
+        mapping=section["tracts_mapping"],
         cache=CACHE,
         margin_px=section["margin_px"],
     )

@@ -2,8 +2,11 @@
 
 import csv
 import re
+from collections import ChainMap
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from astropy.io import fits
 
 from skydelta.errors import InputError, TableError
 from skydelta.io.footprints import image_header
@@ -104,11 +107,14 @@ def _images(folders, notes):
         elif kind is not None:
             sides[kind, key] = path
     for path, key in images.items():
-        side = {kind: str(sides[kind, key]) for kind in ("psf", "weight", "mask") if (kind, key) in sides}
+        side = {kind: str(side) for (kind, of), side in sides.items() if of == key}
         try:
-            yield path, side, image_header(path)
+            header = image_header(path)
         except InputError as error:
             notes.append(f"left out: {error}")
+            continue
+        # Keywords of the primary header hold for the image as far as it does not repeat them.
+        yield path, side, ChainMap(header, fits.getheader(path, 0))
 
 
 def kind_of(path):
@@ -178,7 +184,7 @@ def _integer(header, cards):
 
 
 def _patch(value):
-    """"x,y" of a PATCH card, or None."""
+    """Text x,y of a PATCH card, or None."""
     numbers = re.findall(r"\d+", str(value or ""))
     return f"{int(numbers[0])},{int(numbers[1])}" if len(numbers) == 2 else None
 

@@ -21,7 +21,9 @@ _KEPT_CARDS = ("OBJECT", "TELESCOP", "INSTRUME", "EXPNUM", "CCDNUM", "AIRMASS", 
 _MJD_ZERO = datetime(1858, 11, 17)
 
 
-def read_plain(hdul, *, weight=None, mask=None, band=None, saturate=None, gain=None, mask_codes=None):
+def read_plain(
+    hdul, *, weight=None, mask=None, band=None, saturate=None, gain=None, mask_codes=None
+):
     """An exposure, without PSF, from an open plain image.
 
     Parameters
@@ -63,6 +65,7 @@ def read_plain(hdul, *, weight=None, mask=None, band=None, saturate=None, gain=N
         variance, correlation, note = _estimated_variance(image, sky, gain)
         meta["NOISECOR"] = (round(correlation, 4), "mean correlation of adjacent sky pixels")
     notes += note
+    flags = flags.with_plane("NO_DATA", np.isnan(variance))
     if np.isfinite(level):
         flags = flags.with_plane("SAT", _grown(finite & (image >= level)))
     exposure = Exposure(
@@ -91,12 +94,10 @@ def _image_hdu(hdul):
         shapes = ", ".join(str(hdu.data.shape) for hdu in images) or "no image at all"
         msg = f"the file holds no two-dimensional image ({shapes})"
         raise InputError(msg)
+    chosen = next((hdu for hdu in planes if hdu.name == "IMAGE"), planes[0])
     if len(planes) == 1:
-        return planes[0], []
-    return planes[0], [
-        f"the file holds {len(planes)} images: only the first ({planes[0].name or 'unnamed'}) "
-        "was read"
-    ]
+        return chosen, []
+    return chosen, [f"the file holds {len(planes)} images: only {chosen.name or 'one'} was read"]
 
 
 class _Sky:
@@ -135,7 +136,8 @@ def _read_mask(mask, shape, codes):
     if codes is not None:
         if isinstance(codes, str):
             if codes not in MASK_CODES:
-                msg = f"mask_codes {codes!r} is unknown: give {{plane: [codes]}} or {list(MASK_CODES)}"
+                known = ", ".join(MASK_CODES)
+                msg = f"mask_codes {codes!r} is unknown: give {{plane: [codes]}} or {known}"
                 raise InputError(msg)
             codes = MASK_CODES[codes]
         flags = Mask.empty(shape)

@@ -3,6 +3,7 @@
 import numpy as np
 from astropy.io import fits
 
+from skydelta.errors import SkydeltaError
 from skydelta.io.native import add_notes, read_native, read_psf, replacing, write_exposure
 
 _FORMATS = {"f8": "D", "f4": "E", "i8": "K", "i4": "J", "i2": "I", "?": "L", "b1": "L"}
@@ -287,7 +288,11 @@ class open_product:  # noqa: N801 (used as a context manager, like open)
         from skydelta.io.outcome import raise_failure
 
         self.hdul = fits.open(self.path, memmap=False)
-        raise_failure(self.hdul[0].header)
+        try:
+            raise_failure(self.hdul[0].header)
+        except SkydeltaError:
+            self.hdul.close()
+            raise
         return self.hdul
 
     def __exit__(self, *exc):

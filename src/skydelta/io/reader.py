@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
 
 from skydelta.errors import BandMismatchError, CorruptFileError, InputError, MissingFileError
 from skydelta.io.native import is_native, read_native
 from skydelta.io.plain import read_plain
 from skydelta.photocalib import PhotoCalib
-from skydelta.psf import Psf
 from skydelta.psf import Psf
 
 
@@ -67,8 +65,7 @@ def read_exposure(
         Of the type that fits: missing or corrupt file, no WCS, no usable pixel, bad variance, bad
         or no PSF.
     """
-    known_psf = psf if isinstance(psf, Psf) else None
-    side = {"psf": None if known_psf else psf, "weight": weight, "mask": mask}
+    side = {"weight": weight, "mask": mask}
     side = {kind: Path(name) for kind, name in side.items() if name is not None}
     with _located(path), open_fits(path) as hdul:
         if is_native(hdul):
@@ -85,8 +82,6 @@ def read_exposure(
             exposure = exposure.replace(
                 photo_calib=PhotoCalib.from_zero_point(default_zero_point)
             ).noted(f"no zero point in the header: {default_zero_point} mag was taken as given")
-        if known_psf is not None:
-            return exposure.replace(psf=known_psf)
         return exposure if exposure.psf is not None else with_estimated_psf(exposure)
 
 
@@ -118,21 +113,30 @@ def open_fits(path):
     if not path.is_file():
         msg = f"{path}: no such file; correct the table or fetch the file"
         raise MissingFileError(msg)
-    with warnings.catch_warnings():
-        # A file cut short only draws a warning and may then be filled up with zeros.
-        warnings.filterwarnings("error", ".*truncated.*", AstropyUserWarning)
-        warnings.filterwarnings("ignore", category=fits.verify.VerifyWarning)
+    with _loaded(path) as hdul:
+        yield hdul
+
+
+def _loaded(path):
+    """The open file, all its data in memory."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         try:
             hdul = fits.open(path, memmap=False, lazy_load_hdus=False)
         except _UNREADABLE as error:
             raise _corrupt(path, error) from error
-        with hdul:
-            try:
-                for hdu in hdul:
-                    _ = hdu.data
-            except _UNREADABLE as error:
-                raise _corrupt(path, error) from error
-            yield hdul
+        try:
+            for hdu in hdul:
+                _ = hdu.data
+        except _UNREADABLE as error:
+            hdul.close()
+            raise _corrupt(path, error) from error
+    # A file cut short only draws a warning, and may then be filled up with zeros.
+    for warning in caught:
+        if "truncated" in str(warning.message):
+            hdul.close()
+            raise _corrupt(path, warning.message)
+    return hdul
 
 
 _UNREADABLE = (
@@ -144,7 +148,6 @@ _UNREADABLE = (
     TypeError,
     IndexError,
     KeyError,
-    AstropyUserWarning,
     fits.VerifyError,
 )
 """What astropy raises on damaged files."""

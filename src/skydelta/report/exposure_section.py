@@ -86,9 +86,8 @@ def _images(loaded, summary):
     if summary.sigmas is not None:
         unusable = mask.any(*UNUSABLE)
         uri = pictures.difference_picture(summary.sigmas, unusable)
-        circles = _circles(
-            loaded.catalogue, card(loaded.subtracted, "SCIFWHM", 4.0), unusable.shape
-        )
+        fwhm = card(loaded.subtracted, "SCIFWHM", 4.0)
+        circles = _circles(loaded.catalogue, fwhm, unusable.shape) if loaded.catalogue else ""
         keys = "".join(
             f'<span class="key {kind}"></span>{kind}'
             for kind in ("positive", "negative", "dipole", "flagged", "masked")

@@ -1,0 +1,106 @@
+"""A tiny survey, and Snakemake run as a user runs it: as a command, in a folder of its own."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TINY = {
+    "simulate": {
+        "outdir": "demo",
+        "seed": 3,
+        "n_visits": 1,
+        "detectors": [0],
+        "bands": ["r", "i"],
+        "shape": [384, 384],
+    }
+}
+"""Two exposures of one coadd each: the demo of the shipped configuration, made small."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a command printed and where it worked."""
+
+    code: int
+    output: str
+    folder: Path
+
+    @property
+    def jobs(self):
+        """Number of jobs by rule, from the "Job stats" table; without `all` and `total`."""
+        if "Nothing to be done" in self.output:
+            return {}
+        table = self.output.split("Job stats:", 1)[1].split("\n\n", 1)[0]
+        counts = dict(re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE))
+        return {rule: int(n) for rule, n in counts.items() if rule not in ("all", "total")}
+
+    @property
+    def results(self):
+        return self.folder / "results"
+
+    def statuses(self):
+        """The status files by (visit, detector, band)."""
+        found = [json.loads(p.read_text()) for p in (self.results / "status").glob("*.json")]
+        return {(s["visit"], s["detector"], s["band"]): s for s in found}
+
+    def one_job(self, rule, exposure):
+        """The printed block of one job of a dry run; `exposure` is the ID in its file names."""
+        blocks = re.split(r"\n\[", self.output)
+        mine = [b for b in blocks if f"logs/{rule}/{exposure}.log" in b]
+        assert mine, f"no job {rule} of {exposure} in:\n{self.output}"
+        return mine[0]
+
+
+@pytest.fixture(scope="session")
+def root():
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def snakemake():
+    """Run ``snakemake ARGUMENTS`` of the project; rc 0 is asserted unless `fails`."""
+
+    def run(*arguments, directory, cwd=ROOT, fails=False, env=()):
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+        command += ["--directory", str(directory), "--cores", "2", "--nocolor"]
+        surroundings = {k: v for k, v in os.environ.items() if k != "SNAKEMAKE_PROFILE"}
+        # A shell tells its children where they are; a plain subprocess does not.
+        surroundings |= {"PWD": str(cwd), **dict(env)}
+        done = subprocess.run(
+            [*command, *map(str, arguments)],
+            cwd=cwd,
+            env=surroundings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert (done.returncode != 0) == fails, done.stdout
+        return Run(done.returncode, done.stdout, Path(directory))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory):
+    """A configuration file that makes the demo tiny."""
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_run(snakemake, tiny_config, tmp_path_factory):
+    """The tiny survey, run from the simulation to the report."""
+    folder = tmp_path_factory.mktemp("tiny")
+    return snakemake("--configfile", tiny_config, directory=folder)
