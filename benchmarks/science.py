@@ -11,7 +11,7 @@ Figures per pair:
   stars         rms of D / sqrt(V) within 1 FWHM of unsaturated stars
   ksum          kernel sum over the true flux ratio, minus 1
   bias          median flux over truth minus 1, isolated transients above S/N 20
-  pull          scatter of (flux - truth) / error, all matched hostless transients
+  pull          scatter of (flux - truth) / error, isolated transients above S/N 8
   dm            limiting magnitude shallower than the ideal one from true PSFs and noise
   false         unmatched detections above 5.5 sigma, farther than 10 px from saturated pixels,
                 scaled to 4096 x 4096 px
@@ -141,7 +141,8 @@ def figures(pair):
     true_flux = np.asarray(truth["flux_nJy"]) / scale
     hostless = np.asarray(truth["on_host"]) == 0
     snr = np.asarray(truth["snr_expected"])
-    clean = matched & hostless & ~columns["deblend_blended"][index]
+    isolated = np.asarray(truth["kind"]) != "variable"  # those sit on a star of their own
+    clean = matched & hostless & isolated & ~columns["deblend_blended"][index]
     pulls = (flux[index] - true_flux)[clean & (snr > 8)] / error[index][clean & (snr > 8)]
     bright = clean & (snr > 20)
     every = cKDTree(np.column_stack([truth["x"], truth["y"]]))

@@ -1,5 +1,7 @@
 """Fixtures shared by all tests."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -14,3 +16,80 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}")
     return folder
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A simulated pair and what every stage makes of it, each when first asked for."""
+
+    pair: object
+
+    @property
+    def science(self):
+        return self.pair.science
+
+    @cached_property
+    def template(self):
+        from skydelta.template import build_template
+
+        coadds = [coadd for _, _, coadd in self.pair.coadds]
+        return build_template(self.science.wcs, self.science.shape, coadds, band="i")
+
+    @cached_property
+    def difference(self):
+        from skydelta.subtract import subtract
+
+        return subtract(self.science, self.template.exposure, self.template.noise_correlation)
+
+    @property
+    def kernel(self):
+        return self.difference.solution.kernel
+
+    @cached_property
+    def decorrelated(self):
+        from skydelta.decorrelate import decorrelate
+
+        return decorrelate(
+            self.difference.exposure,
+            self.science,
+            self.template.exposure,
+            self.kernel,
+            self.template.noise_correlation,
+        )
+
+    @cached_property
+    def detections(self):
+        from skydelta.detect import detect
+
+        return detect(self.decorrelated.exposure)
+
+    @cached_property
+    def columns(self):
+        from skydelta.measure import measure
+
+        return measure(
+            self.decorrelated.exposure,
+            self.science,
+            self.template.exposure,
+            self.detections,
+            kernel_sum=self.kernel.sum,
+            kernel_error=self.difference.solution.flux_error,
+        )
+
+
+def _chain(**seeing):
+    from skydelta.simulate import simulate_pair
+
+    return Chain(simulate_pair((512, 512), star_density=20, n_transients=12, **seeing))
+
+
+@pytest.fixture(scope="session")
+def broad():
+    """The chain on a science exposure of 0.9 arcsec over a template of 0.7 arcsec."""
+    return _chain(seed=5, fwhm_science=0.9, fwhm_template=0.7)
+
+
+@pytest.fixture(scope="session")
+def sharp():
+    """The chain on a science exposure sharper than its template: 0.7 over 0.9 arcsec."""
+    return _chain(seed=8, fwhm_science=0.7, fwhm_template=0.9)

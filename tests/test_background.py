@@ -102,3 +102,9 @@ def test_agrees_with_photutils():
     assert np.std(ours.level - theirs.background) < 0.3 * SIGMA
     # Ours masks the sources, so it lies nearer to the truth.
     assert abs(np.mean(ours.level) - 100) <= abs(np.mean(theirs.background) - 100) + 0.01 * SIGMA
+
+
+def test_bad_pixels_in_every_block():
+    image = noise((128, 128))
+    image[::4, ::4] = np.nan
+    assert np.median(estimate_background(image).rms) == pytest.approx(SIGMA, rel=0.05)

@@ -248,6 +248,8 @@ def _source_blocks(blocks, mesh, level, rms, threshold=3.0):
     excess /= mesh.expand(rms, smooth=False, step=_BLOCK)
     # Measured on the blocks themselves: neighbouring pixels of a resampled image are correlated.
     known = excess[np.isfinite(excess)]
+    if not known.size:  # every block holds a bad pixel
+        return np.zeros(blocks.shape, bool)
     middle = np.median(known)
     noise = 1.4826 * np.median(np.abs(known - middle))
     return binary_dilation(excess > middle + threshold * noise, np.ones((3, 3), bool))

@@ -135,8 +135,12 @@ def convolve_local(image, kernels_at, half, *, tile=TILE):
     size = tile_size(image.shape, half, tile)
     out = np.empty(image.shape, np.float32)
     for y0, y1, x0, x1 in tiles(image.shape, half, size):
+        cut = padded_cut(image, y0, y1, x0, x1, half)
+        if not cut.any():
+            out[y0:y1, x0:x1] = 0.0
+            continue
         kernel = kernels_at(0.5 * (x0 + x1 - 1), 0.5 * (y0 + y1 - 1))
-        transform = fft.rfft2(padded_cut(image, y0, y1, x0, x1, half), s=(size, size))
+        transform = fft.rfft2(cut, s=(size, size))
         out[y0:y1, x0:x1] = convolve_tile(
             transform, kernel_transform(kernel, size), size, (y1 - y0, x1 - x0), half
         )

@@ -84,7 +84,7 @@ def decorrelate(difference, science, template, kernel, noise_correlation=None, *
             **difference.meta,
             "DECORR": (True, "noise decorrelated"),
             "DCPEAK": (float(middle.psi.max()), "peak of the decorrelation kernel, centre"),
-            "DCGAIN": (middle.gain, "noise gain of the template's correlation, centre"),
+            "DCGAIN": (middle.gain, "gain of the template noise correlation"),
         },
     )
     return Decorrelated(exposure, middle.psi)

@@ -367,9 +367,10 @@ class _NoiseModel:
     """Pixel variances of the stamps as a function of the model, free of the data's own noise."""
 
     def __init__(self, data, variance, good, model_error):
-        self.sky = np.median(np.where(good, variance, np.nan), axis=1, keepdims=True)
-        self.sky = np.where(np.isfinite(self.sky), self.sky, np.nanmedian(self.sky))
-        level = np.median(data, axis=1, keepdims=True)
+        known = good.any(axis=1, keepdims=True)
+        sky = _median_rows(variance, good)
+        self.sky = np.where(known, sky, np.median(sky[known]) if known.any() else 1.0)
+        level = _median_rows(data, good)
         bright = good & (data - level > 5 * np.sqrt(self.sky))
         # Counts of variance per count of star: 1 / gain, or 0 if the plane has no photon noise.
         slope = ((variance - self.sky) / np.where(bright, data - level, 1.0))[bright]
@@ -388,7 +389,7 @@ class _NoiseModel:
         noise = _flux_ratio_noise(weights, self.good / self.variance(model), model)
         error = _excess_scatter((ratio - 1.0)[used], noise[used])
         square = np.where(self.good, np.maximum(model, 0.0) ** 2, 0.0)[used]
-        pixels = square.sum(axis=1) / np.sqrt((square**2).sum(axis=1))
+        pixels = square.sum(axis=1) / np.sqrt(np.maximum((square**2).sum(axis=1), 1e-300))
         self.model_error = max(self.least_error, error * float(np.median(pixels)))
 
     def variance(self, model):
@@ -442,6 +443,7 @@ def _excess_scatter(deviation, noise):
 
     The method of Paule & Mandel (1982), on deviations clipped at 4 robust sigmas.
     """
+    noise = np.maximum(noise, 1e-12)
     limit = 4.0 * max(_robust_sigma(deviation), np.median(noise))
     kept = np.abs(deviation - np.median(deviation)) <= limit
     deviation, noise = deviation[kept], noise[kept]
@@ -471,7 +473,7 @@ def _fit_once(design, data, weights, stamps, spec, shape, used, options, orders=
     n_basis = design.shape[1] - 1
     prior = None
     if options.ridge > 0:
-        level = max(abs(vectors[:, 0].sum() / matrices[:, 0, 0].sum()), 1e-30)
+        level = max(abs(vectors[:, 0].sum()) / max(matrices[:, 0, 0].sum(), 1e-300), 1e-30)
         prior = np.zeros(len(right))
         prior[1 : 1 + (n_basis - 1) * p.shape[1]] = 1.0 / (options.ridge * level) ** 2
     solution, covariance, condition = solve(system, right, prior)

@@ -96,13 +96,6 @@ def measure(
     return columns
 
 
-def _cutouts(plane, x, y, half, fill):
-    """(n, 2 half + 1, 2 half + 1) about integer pixels; `fill` beyond the image."""
-    padded = np.pad(plane, half, constant_values=fill)
-    offset = np.arange(2 * half + 1)
-    return padded[y[:, None, None] + offset[:, None], x[:, None, None] + offset]
-
-
 def _psf_stamps(psf, x, y, half):
     """Centred stamps cut to the half width."""
     middle = psf.size // 2
@@ -111,20 +104,43 @@ def _psf_stamps(psf, x, y, half):
 
 
 class _Pixels:
-    """Data, variances and usable pixels of an exposure, ready to be cut."""
+    """Cut-outs of an exposure with its unusable pixels told apart; no full plane is copied."""
 
     def __init__(self, exposure):
-        self.good = ~exposure.mask.any(*UNUSABLE) & (exposure.variance > 0)
-        self.image = np.where(self.good, exposure.image, np.float32(0))
-        self.variance = np.where(self.good, exposure.variance, np.float32(0))
+        self.exposure = exposure
+        self.shape = exposure.shape
+        self.unusable = np.int32(exposure.mask.bits(*UNUSABLE))
+
+    def indices(self, x, y, half):
+        """Rows, columns of the boxes about integer pixels, clipped, and which lie inside."""
+        ny, nx = self.shape
+        offset = np.arange(-half, half + 1)
+        rows = y[:, None, None] + offset[:, None]
+        columns = x[:, None, None] + offset
+        inside = (rows >= 0) & (rows < ny) & (columns >= 0) & (columns < nx)
+        return np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1), inside
+
+    def bits(self, x, y, half):
+        """(n, 2 half + 1, 2 half + 1) mask values; 0 beyond the image."""
+        rows, columns, inside = self.indices(x, y, half)
+        return np.where(inside, self.exposure.mask.array[rows, columns], np.int32(0))
 
     def stamps(self, x, y, half):
         """(data, variance, good) about integer pixels, float64; bad pixels hold zeros."""
-        return (
-            _cutouts(self.image, x, y, half, 0).astype(float),
-            _cutouts(self.variance, x, y, half, 0).astype(float),
-            _cutouts(self.good, x, y, half, False),
-        )
+        rows, columns, inside = self.indices(x, y, half)
+        variance = self.exposure.variance[rows, columns]
+        good = inside & (variance > 0)
+        good &= (self.exposure.mask.array[rows, columns] & self.unusable) == 0
+        data = np.where(good, self.exposure.image[rows, columns], np.float32(0))
+        return data.astype(float), np.where(good, variance, np.float32(0)).astype(float), good
+
+    def level(self):
+        """Median of a sample of the usable pixels."""
+        sample = slice(None, None, 4), slice(None, None, 4)
+        usable = (self.exposure.mask.array[sample] & self.unusable) == 0
+        usable &= self.exposure.variance[sample] > 0
+        values = self.exposure.image[sample][usable]
+        return float(np.median(values)) if values.size else 0.0
 
 
 def _fit_positions(exposure, sources, half):
@@ -155,7 +171,7 @@ def _fit_all(pixels, psf, x, y, half, fixed):
 
 def _pixel(at, pixels, axis=1):
     """Nearest pixel inside the image."""
-    return np.clip(np.rint(at).astype(int), 0, pixels.image.shape[axis] - 1)
+    return np.clip(np.rint(at).astype(int), 0, pixels.shape[axis] - 1)
 
 
 def _fit_stamps(stamps, psf, x, y, xi, yi, half, fixed):
@@ -174,8 +190,8 @@ def _fit_stamps(stamps, psf, x, y, xi, yi, half, fixed):
         with np.errstate(invalid="ignore", divide="ignore"):
             move = np.where(np.abs(flux)[:, None] > 0, step[:, 1:] / flux[:, None], 0.0)
         move = np.clip(np.nan_to_num(move), -_MAX_STEP, _MAX_STEP)
-        dx = np.where(free, np.clip(dx + move[:, 0], start_dx - _MAX_SHIFT, start_dx + _MAX_SHIFT), dx)
-        dy = np.where(free, np.clip(dy + move[:, 1], start_dy - _MAX_SHIFT, start_dy + _MAX_SHIFT), dy)
+        dx = np.where(free, _within(dx + move[:, 0], start_dx), dx)
+        dy = np.where(free, _within(dy + move[:, 1], start_dy), dy)
         if not np.any(np.abs(move[free]) > 1e-3):
             break
     phi = shift_stamps(centred, dx, dy) * good
@@ -203,6 +219,10 @@ def _fit_stamps(stamps, psf, x, y, xi, yi, half, fixed):
         "bad_position": stuck,
         "bad_flux": ~np.isfinite(flux) | ~(flux_error > 0) | (share < 0.5),
     }
+
+
+def _within(value, start):
+    return np.clip(value, start - _MAX_SHIFT, start + _MAX_SHIFT)
 
 
 def _project(phi, data):
@@ -402,7 +422,7 @@ def _light_under_psf(exposure, x, y):
     """All light at given positions, as a PSF flux above the image's median level."""
     pixels = _Pixels(exposure)
     half = exposure.psf.size // 2
-    level = np.median(pixels.image[pixels.good][::17]) if pixels.good.any() else 0.0
+    level = pixels.level()
     light = np.zeros(len(x))
     for start in range(0, len(x), _CHUNK):
         cut = slice(start, start + _CHUNK)
@@ -429,7 +449,7 @@ def _flag_columns(exposure, sources, spans, x, y):
     ny, nx = exposure.shape
     xi = np.clip(np.rint(x).astype(int), 0, nx - 1)
     yi = np.clip(np.rint(y).astype(int), 0, ny - 1)
-    near = _cutouts(mask.array, xi, yi, 1, 0).reshape(n, 9)
+    near = _Pixels(exposure).bits(xi, yi, 1).reshape(n, 9)
     centre = np.bitwise_or.reduce(near, axis=1) if n else np.zeros(0, np.int32)
     columns = {}
     for flag, planes in _FLAG_PLANES.items():

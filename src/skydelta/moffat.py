@@ -75,7 +75,8 @@ def fit_moffat_field(field, stars, rounds=8):
         MoffatField to start from.
     stars
         Object with (n, size, size) `data` and `weight(models)`, positions `x`, `y` in the image,
-        offsets `dx`, `dy` from the middle pixel, `flux` and `sky`, and `stepped(...)`.
+        offsets `dx`, `dy` from the middle pixel, `flux` and `sky`, its mean and inverse variance
+        beforehand `sky_prior`, and `stepped(...)`.
     rounds
         Gauss-Newton steps.
 
@@ -99,6 +100,9 @@ def fit_moffat_field(field, stars, rounds=8):
         # A star that lost all its pixels has no equations: it keeps still.
         normal[:, range(8), range(8)] = np.where(diagonal > 0, diagonal * (1.0 + 1e-8), 1.0)
         right = ((basis * weight) @ data[:, :, None])[:, :, 0]
+        mean, precision = stars.sky_prior
+        normal[:, 1, 1] += precision
+        right[:, 1] += precision * mean
         own, shared = normal[:, :4, :4], normal[:, 4:, :4]
         eliminate = shared @ np.linalg.inv(own)
         reduced = normal[:, 4:, 4:] - eliminate @ shared.swapaxes(1, 2)

@@ -1,6 +1,7 @@
 """Where the pixels of one image fall on another: the WCS on a coarse grid, splines between."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -61,6 +62,17 @@ class PixelMap:
                 break
         return cls(x_nodes, y_nodes, u, v, error)
 
+    @cached_property
+    def _splines(self):
+        return _cardinal(self.x_nodes), _cardinal(self.y_nodes)
+
+    def _matrix_x(self, x, derivative=0):
+        """(x.size, n_nodes): interpolation along x, or its derivative, as a matrix."""
+        return self._splines[0](np.asarray(x, float), derivative)
+
+    def _matrix_y(self, y, derivative=0):
+        return self._splines[1](np.asarray(y, float), derivative)
+
     def evaluate(self, x, y, dx=0, dy=0):
         """Source coordinates on the grid of target columns `x` and rows `y`.
 
@@ -76,14 +88,13 @@ class PixelMap:
         u, v
             (y.size, x.size) float64.
         """
-        along_x = _spline_matrix(self.x_nodes, x, dx)
-        along_y = _spline_matrix(self.y_nodes, y, dy)
+        along_x, along_y = self._matrix_x(x, dx), self._matrix_y(y, dy)
         return along_y @ self.u_grid @ along_x.T, along_y @ self.v_grid @ along_x.T
 
     def jacobian(self, x, y):
         """d(u, v) / d(x, y) at n target positions: (n, 2, 2), [[u_x, u_y], [v_x, v_y]]."""
-        bx, by = _spline_matrix(self.x_nodes, x, 0), _spline_matrix(self.y_nodes, y, 0)
-        gx, gy = _spline_matrix(self.x_nodes, x, 1), _spline_matrix(self.y_nodes, y, 1)
+        bx, by = self._matrix_x(x), self._matrix_y(y)
+        gx, gy = self._matrix_x(x, 1), self._matrix_y(y, 1)
         out = np.empty((len(bx), 2, 2))
         for i, grid in enumerate((self.u_grid, self.v_grid)):
             out[:, i, 0] = np.einsum("nj,ji,ni->n", by, grid, gx)
@@ -92,7 +103,7 @@ class PixelMap:
 
     def at(self, x, y):
         """Source coordinates of n target positions: u, v of shape (n,)."""
-        bx, by = _spline_matrix(self.x_nodes, x, 0), _spline_matrix(self.y_nodes, y, 0)
+        bx, by = self._matrix_x(x), self._matrix_y(y)
         u = np.einsum("nj,ji,ni->n", by, self.u_grid, bx)
         v = np.einsum("nj,ji,ni->n", by, self.v_grid, bx)
         return u, v
@@ -116,8 +127,8 @@ def _exact(target_wcs, source_wcs, x, y):
     return u.reshape(xx.shape), v.reshape(xx.shape)
 
 
-def _spline_matrix(nodes, at, derivative):
-    """(at.size, nodes.size): cubic spline interpolation, or its derivative, as a matrix."""
+def _cardinal(nodes):
+    """The cubic splines that are 1 at one node and 0 at the others."""
     from scipy.interpolate import CubicSpline
 
-    return CubicSpline(nodes, np.eye(nodes.size))(np.asarray(at, float), derivative)
+    return CubicSpline(nodes, np.eye(nodes.size))

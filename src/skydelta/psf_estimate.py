@@ -13,8 +13,8 @@ import numpy as np
 from skydelta.background import estimate_background
 from skydelta.errors import NoPsfError
 from skydelta.moffat import MoffatField, fit_moffat_field
-from skydelta.polynomial import chebyshev
-from skydelta.psf import FWHM_PER_SIGMA, GridPsf, adaptive_shape, grid_nodes, shift_stamps
+from skydelta.psf import FWHM_PER_SIGMA, GridPsf, adaptive_shape, grid_nodes
+from skydelta.psf_table import ResidualTable
 from skydelta.stars import find_stars, star_size
 
 _MIN_SIZE, _MAX_SIZE = 15, 61
@@ -117,7 +117,7 @@ def estimate_psf(
         raise NoPsfError(msg, n_stars=len(stars))
     fwhm = _major_fwhm(stars)
     size = int(np.clip(2 * np.ceil(4.0 * fwhm) + 1, _MIN_SIZE, _MAX_SIZE))
-    cut = _cut_stamps(image - background.level, variance, mask, stars, size)
+    cut = _cut_stamps(image, background, variance, mask, stars, size)
     _mask_neighbours(cut, sources)
     order, table_order, n_nodes = next(plan for n, *plan in _PLANS if len(stars) >= n)
     moments = np.column_stack([stars[k] for k in ("ixx", "iyy", "ixy")])
@@ -127,7 +127,7 @@ def estimate_psf(
     core = cut.cropped(int(np.ceil(_FIT_RADIUS * fwhm)))
     field, core = fit_moffat_field(field, core)
     cut = cut.placed_like(core)
-    table = _ResidualTable.of(cut, field, table_order)
+    table = ResidualTable.of(cut, field, table_order)
     psf = _as_grid(field, table, size, n_nodes)
     middle = psf.stamp((image.shape[1] - 1) / 2.0, (image.shape[0] - 1) / 2.0)
     return psf, PsfInfo(
@@ -178,6 +178,7 @@ class _Stamps:
     dy: np.ndarray
     flux: np.ndarray
     sky: np.ndarray
+    sky_prior: tuple  # mean and inverse variance of each sky, from outside the stamps
 
     def cropped(self, half):
         """The middle 2 half + 1 px, or all of them if there are no more."""
@@ -186,8 +187,12 @@ class _Stamps:
         return replace(self, data=self.data[cut], inverse_variance=self.inverse_variance[cut])
 
     def placed_like(self, other):
-        """These stamps with the positions, fluxes and skies of others."""
-        return replace(self, dx=other.dx, dy=other.dy, flux=other.flux, sky=other.sky)
+        """These stamps with the positions and fluxes of others.
+
+        The sky remains that of the annuli: what a profile without the true wings took for sky
+        goes to the table.
+        """
+        return replace(self, dx=other.dx, dy=other.dy, flux=other.flux)
 
     def stepped(self, flux, sky, move_x, move_y):
         """New fluxes and skies, and positions moved by limited steps (times flux)."""
@@ -211,18 +216,14 @@ class _Stamps:
         return np.where(good & ~off, 1.0 / error2, 0.0)
 
 
-def _cut_stamps(sky_free, variance, mask, stars, size):
-    half = size // 2
+def _cut_stamps(image, background, variance, mask, stars, size):
     x, y = np.rint(stars["x"]).astype(int), np.rint(stars["y"]).astype(int)
-    offset = np.arange(-half, half + 1)
-    rows, columns = y[:, None, None] + offset[:, None], x[:, None, None] + offset
-    ny, nx = sky_free.shape
-    inside = (rows >= 0) & (rows < ny) & (columns >= 0) & (columns < nx)
-    at = np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1)
-    data, var = sky_free[at].astype(float), variance[at].astype(float)
+    at, inside = _around(x, y, size // 2, image.shape)
+    data, var = (image[at] - background.level[at]).astype(float), variance[at].astype(float)
     good = inside & np.isfinite(data) & (var > 0)
     if mask is not None:
         good &= ~mask.any("BAD", "SAT", "CR", "EDGE", "NO_DATA")[at]
+    sky, sky_error = _local_sky(image, background, x, y, size // 2)
     return _Stamps(
         data=np.where(good, data, 0.0),
         inverse_variance=np.where(good, 1.0 / np.where(good, var, 1.0), 0.0),
@@ -231,8 +232,42 @@ def _cut_stamps(sky_free, variance, mask, stars, size):
         dx=stars["x"] - x,
         dy=stars["y"] - y,
         flux=stars["flux"].copy(),
-        sky=np.zeros(len(stars)),
+        sky=sky,
+        sky_prior=(sky, sky_error**-2.0),
     )
+
+
+def _around(x, y, half, shape):
+    """Indices of the pixels within `half` px of each position, and whether they are inside."""
+    offset = np.arange(-half, half + 1)
+    rows, columns = y[:, None, None] + offset[:, None], x[:, None, None] + offset
+    ny, nx = shape
+    inside = (rows >= 0) & (rows < ny) & (columns >= 0) & (columns < nx)
+    return (np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1)), inside
+
+
+def _local_sky(image, background, x, y, radius):
+    """Sky about each star, counts above the background's level, and its standard error.
+
+    The median of blank pixels between 1 and 1.6 `radius`. Fitted together with the star, the sky
+    would take the wings of the PSF for its own.
+    """
+    reach = int(np.ceil(1.6 * radius))
+    offset = np.arange(-reach, reach + 1)
+    distance = np.hypot(offset[:, None], offset)
+    annulus = (distance > radius) & (distance <= 1.6 * radius)
+    sky, error = np.zeros(len(x)), np.zeros(len(x))
+    for i in range(len(x)):  # one by one: all annuli together would be large
+        at, inside = _around(x[i : i + 1], y[i : i + 1], reach, image.shape)
+        use = (inside & background.blank[at])[0] & annulus
+        rms = background.rms[y[i], x[i]]
+        if np.count_nonzero(use) < 50:
+            error[i] = rms
+            continue
+        sky[i] = np.median((image[at] - background.level[at])[0][use])
+        # Twice the error of white noise: that of resampled images is correlated.
+        error[i] = 2.5 * rms / np.sqrt(np.count_nonzero(use))
+    return sky, error
 
 
 def _mask_neighbours(cut, sources):
@@ -253,93 +288,6 @@ def _mask_neighbours(cut, sources):
                 dx, dy = dx + cut.dx[i], dy + cut.dy[i]
                 close = np.hypot(offset[:, None] - dy, offset - dx) < reach[j]
                 cut.inverse_variance[i][close & ~own] = 0.0
-
-
-@dataclass(frozen=True)
-class _ResidualTable:
-    """What the stars show beside their profiles, pixel by pixel a polynomial of the position."""
-
-    planes: np.ndarray  # (k, size, size)
-    covariance: np.ndarray  # (size, size, k, k)
-    shape: tuple
-    order: int
-
-    @classmethod
-    def of(cls, cut, field, order, rounds=2):
-        """Table of the aligned residuals of stars, outliers clipped against the table itself."""
-        profile = field.stamps(cut.x, cut.y, cut.data.shape[-1], cut.dx, cut.dy)
-        expected = np.zeros_like(profile)
-        for _ in range(rounds):
-            weight = cut.weight(profile + expected)
-            residual = (cut.data - cut.sky[:, None, None]) / cut.flux[:, None, None] - profile
-            residual = np.where(weight > 0, residual, expected)
-            aligned = shift_stamps(residual, -cut.dx, -cut.dy)
-            table = cls._fitted(aligned, weight * cut.flux[:, None, None] ** 2, cut, field, order)
-            expected = shift_stamps(table(cut.x, cut.y), cut.dx, cut.dy)
-        return table
-
-    @classmethod
-    def _fitted(cls, aligned, weight, cut, field, order):
-        weight = _without_outliers(aligned, weight)
-        terms = chebyshev(order, cut.x, cut.y, field.shape)
-        k = terms.shape[1]
-        normal = np.einsum("nk,nyx,nl->yxkl", terms, weight, terms, optimize=True)
-        # Where no star has a value the table is zero.
-        ridge = 1e-6 * np.median(np.trace(normal, axis1=2, axis2=3)) * np.eye(k)
-        inverse = np.linalg.inv(normal + ridge)
-        right = np.einsum("nk,nyx->yxk", terms, weight * aligned, optimize=True)
-        planes = np.moveaxis(np.einsum("yxkl,yxl->yxk", inverse, right), -1, 0)
-        left = weight * (aligned - np.tensordot(terms, planes, axes=1)) ** 2
-        degrees = np.maximum(np.count_nonzero(weight, axis=0) - k, 1)
-        excess = np.maximum(left.sum(axis=0) / degrees, 1.0)
-        # The rim holds what is wrong with the stars' sky, not wings.
-        planes = planes - np.median(planes[:, _rim(planes.shape[-1])], axis=1)[:, None, None]
-        return cls(planes, inverse * excess[:, :, None, None], field.shape, order)
-
-    def __call__(self, x, y):
-        """(n, size, size) table at the positions, damped where it is lost in its noise."""
-        terms = chebyshev(self.order, x, y, self.shape)
-        tables = np.tensordot(terms, self.planes, axes=1)
-        noise2 = np.einsum("nk,yxkl,nl->nyx", terms, self.covariance, terms, optimize=True)
-        factors = [_wiener(t, v) for t, v in zip(tables, noise2, strict=True)]
-        return tables * np.stack(factors)
-
-
-def _without_outliers(residual, weight, clip=3.5):
-    """Weights with 0 for pixels far from the weighted median of the stars."""
-    if len(residual) < 4:
-        return weight
-    order = np.argsort(residual, axis=0)
-    share = np.cumsum(np.take_along_axis(weight, order, axis=0), axis=0)
-    at = np.argmax(share >= 0.5 * share[-1], axis=0)[None]
-    middle = np.take_along_axis(np.take_along_axis(residual, order, axis=0), at, axis=0)
-    total = np.maximum(weight.sum(axis=0), 1e-300)
-    known = weight > 0
-    error2 = 1.0 / np.where(known, weight, 1.0) + 1.6 / total
-    pull = np.abs(residual - middle) / np.sqrt(error2)
-    spread = np.maximum(1.4826 * np.median(pull, axis=0), 1.0)
-    return np.where(pull < clip * spread, weight, 0.0)
-
-
-def _wiener(table, noise2):
-    """(size, size) factors 0 to 1: how far each annulus of `table` stands out of its noise."""
-    half = table.shape[-1] // 2
-    offset = np.arange(-half, half + 1)
-    ring = np.rint(np.hypot(offset[:, None], offset)).astype(int).ravel()
-
-    def over_three_rings(values):
-        sums = np.bincount(ring, values.ravel())
-        return np.convolve(np.pad(sums, 1), [1, 1, 1], "valid")
-
-    power, noise = over_three_rings(table**2), over_three_rings(noise2)
-    factor = np.clip(1.0 - noise / np.maximum(power, 1e-30), 0.0, 1.0)
-    return factor[ring].reshape(table.shape)
-
-
-def _rim(size):
-    """(size, size) bool: pixels farther from the middle than the nearest edge."""
-    offset = np.arange(size) - size // 2
-    return np.hypot(offset[:, None], offset) > size // 2 - 1
 
 
 def _as_grid(field, table, size, n):

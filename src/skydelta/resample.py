@@ -173,6 +173,8 @@ class _Gatherer:
     def __init__(self, source, bad, table):
         self.shape = source.shape
         self.table = table
+        # w and w^2 as the parts of a complex number, so that one look-up gives both.
+        self.pairs = np.ascontiguousarray((table.weights + 1j * table.weights**2).T, np.complex64)
         # Image and variance side by side, read as one complex number: one gather serves both.
         pair = np.empty((*source.shape, 2), np.float32)
         pair[..., 0] = np.where(bad, np.float32(0), source.image)
@@ -224,11 +226,11 @@ class _Gatherer:
 
     def _weight_pairs(self, fraction):
         """(taps, 2n) float32: w for the image and w^2 for the variance of each position."""
-        weights = self.table.at(fraction).T
-        pairs = np.empty((*weights.shape, 2), np.float32)
-        pairs[..., 0] = weights
-        np.multiply(weights, weights, out=pairs[..., 1])
-        return pairs.reshape(len(weights), -1)
+        phase = np.rint(fraction * _PHASES).astype(np.intp)
+        pairs = np.empty((self.table.taps, phase.size), np.complex64)
+        for row, values in zip(self.pairs, pairs, strict=True):
+            row.take(phase, out=values, mode="clip")
+        return pairs.view(np.float32)
 
     def _sum(self, base, wx, wy):
         """(2n,) float32: image and variance sums of each position, interleaved."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from skydelta.background import estimate_background
 from skydelta.polynomial import chebyshev
-from skydelta.psf import FWHM_PER_SIGMA, sample_psf
+from skydelta.psf import FWHM_PER_SIGMA, grid_nodes
 
 STAR_DTYPE = np.dtype(
     [
@@ -284,13 +284,23 @@ def _stellarity(stars, psf, shape):
     space = _shape_space((stars["ixx"], stars["iyy"], stars["ixy"]))
     # The moments of a star of S/N s scatter by about 1 / s.
     scatter = np.hypot(1.0, 1.5 / stars["snr"] / _SIZE_SCATTER)[:, None]
-    if psf is not None:
-        stamps = sample_psf(psf, shape, n=5).stamps(stars["x"], stars["y"])
-        expected = _shape_space(adaptive_moments(stamps, np.median(star_size(stars)))[1])
-    else:
-        expected = _clump(stars, space, shape)
+    expected = _psf_shapes(psf, stars, shape) if psf is not None else _clump(stars, space, shape)
     distance = np.sqrt((((space - expected) / scatter) ** 2).sum(axis=1))
     return np.where(np.isfinite(distance), 1.0 / (1.0 + (distance / 3.0) ** 2), 0.0)
+
+
+def _psf_shapes(psf, stars, shape, n=5):
+    """(n_stars, 3) shape of the PSF at each star, between n x n points of the image."""
+    from scipy.interpolate import RegularGridInterpolator
+
+    ny, nx = shape
+    y, x = grid_nodes(ny, n), grid_nodes(nx, n)
+    yy, xx = np.meshgrid(y, x, indexing="ij")
+    stamps = psf.stamps(xx.ravel(), yy.ravel())
+    space = _shape_space(adaptive_moments(stamps, np.median(star_size(stars)))[1])
+    return RegularGridInterpolator((y, x), space.reshape(n, n, 3))(
+        np.column_stack([np.clip(stars["y"], 0, ny - 1), np.clip(stars["x"], 0, nx - 1)])
+    )
 
 
 def _clump(stars, space, shape, min_snr=20.0):

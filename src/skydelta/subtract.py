@@ -149,9 +149,9 @@ def subtract(science, template, noise_correlation=None, *, options=None):
     exposure = _with_calibration(exposure, science, template, solution)
     meta = _kernel_cards(solution, stars, spec, options)
     meta |= {
-        "SCIFWHM": (science_shape.fwhm, "[pix] FWHM of the science PSF, determinant radius"),
+        "SCIFWHM": (science_shape.fwhm, "[pix] FWHM of the science PSF"),
         "TMPSCALE": (template.photo_calib.scale, "nJy per count of the template"),
-        "TMPFWHM": (template_shape.fwhm, "[pix] FWHM of the template PSF on this grid"),
+        "TMPFWHM": (template_shape.fwhm, "[pix] FWHM of the template PSF"),
     }
     notes = _fallback_notes(solution, options)
     for note in notes:
@@ -292,7 +292,7 @@ def _kernel_cards(solution, stars, spec, options):
     median = float(np.median(solution.residual[solution.used]))
     return {
         "METHOD": ("AL", "Alard-Lupton, template convolved"),
-        "KSUM": (solution.kernel.sum, "kernel sum, science counts per template count"),
+        "KSUM": (solution.kernel.sum, "science counts per template count"),
         "KSUMERR": (solution.sum_error, "its standard error"),
         "KFLUXERR": (solution.flux_error, "relative flux error of the matched template"),
         "KORDER": (solution.kernel.order, "degree of the kernel's spatial polynomial"),

@@ -98,6 +98,7 @@ def load_survey(config):
     else:
         exposures = read_exposures(config["exposures"], config["data"])
         coadds = read_coadds(config["coadds"], config["data"])
+        _refuse_braces([*exposures, *coadds])
         footprints = {}
     edges = overlap_edges(
         exposures,
@@ -129,6 +130,15 @@ def _found(name, key, folders):
     where = ", ".join(dict.fromkeys(str(place) for place in places))
     msg = f"{key}: {name} does not exist in {where}: correct it in the configuration"
     raise TableError(msg)
+
+
+def _refuse_braces(rows):
+    """Snakemake has no way to tell a brace in a file's name from a wildcard."""
+    for row in rows:
+        for path in (row.path, row.psf, row.weight, row.mask):
+            if path and ("{" in path or "}" in path):
+                msg = f"{path}: Snakemake takes braces for wildcards; rename the file or folder"
+                raise TableError(msg)
 
 
 def simulation_options(options):

@@ -15,6 +15,12 @@ from skydelta.resample import ORDER, noise_correlation, resample, warp_stamp
 log = logging.getLogger(__name__)
 
 _MIN_SHARED_PIXELS = 2000
+_HOW = {
+    "given": "as configured",
+    "measured": "measured",
+    "assumed": "assumed: too few shared pixels to measure it",
+    "one coadd": "there is one coadd",
+}
 _NOISE_LAGS = 6
 
 
@@ -132,7 +138,7 @@ def build_template(
     shares = _node_shares(layers, x, y)
     notes.append(
         f"template of {len(layers)} coadds, coverage {covered:.4f}, noise correlation of "
-        f"overlapping coadds {correlation:.2f} ({how})"
+        f"overlapping coadds {correlation:.2f} ({_HOW[how]})"
     )
     log.info(notes[-1])
     exposure = Exposure(
@@ -148,11 +154,11 @@ def build_template(
         meta={
             "NCOADD": (len(layers), "coadds in the template"),
             "COVERAGE": (covered, "fraction of pixels with template data"),
-            "OVLPCORR": (correlation, f"noise correlation of overlapping coadds, {how}"),
+            "OVLPCORR": (correlation, f"noise correlation of coadds, {how}"),
             "LANCZOS": (lanczos_order, "order of the resampling kernel"),
             "WCSMAPER": (
                 max(layer.pixel_map.error for layer in layers),
-                "[pix] largest error of the interpolated WCS",
+                "[pix] largest error of the WCS mapping",
             ),
         },
         notes=tuple(notes),
@@ -244,9 +250,9 @@ def _hat_matrix(length, count):
 def _overlap_correlation(layers, overlap_noise):
     """(r, how it was found)."""
     if overlap_noise == "independent":
-        return 0.0, "as configured"
+        return 0.0, "given"
     if overlap_noise == "shared" or len(layers) == 1:
-        return 1.0, "as configured" if overlap_noise == "shared" else "one coadd"
+        return 1.0, "given" if overlap_noise == "shared" else "one coadd"
     values, counts = [], []
     for i, a in enumerate(layers):
         for b in layers[i + 1 :]:
@@ -255,7 +261,7 @@ def _overlap_correlation(layers, overlap_noise):
                 values.append(value)
                 counts.append(count)
     if not values:
-        return 1.0, "assumed: too few shared pixels to measure"
+        return 1.0, "assumed"
     return float(np.clip(np.average(values, weights=counts), 0.0, 1.0)), "measured"
 
 

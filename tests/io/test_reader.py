@@ -248,6 +248,15 @@ def test_native_file_takes_no_weight(folder):
         read_exposure(folder / "native.fits", weight=folder / "weight.fits")
 
 
+def test_native_planes_of_different_shapes(folder):
+    native(folder)
+    with fits.open(folder / "native.fits") as hdul:
+        hdul["VARIANCE"].data = hdul["VARIANCE"].data[:-1]
+        hdul.writeto(folder / "odd.fits")
+    with pytest.raises(errors.InputError, match=rf"\({N}, {N}\).*\({N - 1}, {N}\)"):
+        read_exposure(folder / "odd.fits")
+
+
 def test_lsst_file_is_refused_clearly(folder):
     with fits.open(folder / "image.fits") as hdul:
         archive = fits.BinTableHDU.from_columns([fits.Column("a", "J")], name="ARCHIVE_INDEX")
@@ -259,7 +268,7 @@ def test_lsst_file_is_refused_clearly(folder):
 def test_missing_file(folder):
     with pytest.raises(errors.MissingFileError, match="nothing"):
         read(folder, "nothing.fits")
-    with pytest.raises(errors.MissingFileError, match=r"image\.fits.*nothing|nothing"):
+    with pytest.raises(errors.MissingFileError, match="nothing"):
         read(folder, weight=folder / "nothing.fits")
 
 
@@ -271,9 +280,8 @@ def test_truncated_file(folder, keep, packed):
         data = gzip.compress(data)
     name = "cut.fits.gz" if packed else "cut.fits"
     (folder / name).write_bytes(data[:keep])
-    with pytest.raises(errors.InputError, match=r"cut\.fits") as caught:
+    with pytest.raises(errors.InputError, match=r"cut\.fits"):
         read(folder, name)
-    assert isinstance(caught.value, errors.CorruptFileError | errors.InputError)
 
 
 @pytest.mark.parametrize("fraction", [0.3, 0.6, 0.9, 0.99])

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -52,12 +53,11 @@ class Run:
         found = [json.loads(p.read_text()) for p in (self.results / "status").glob("*.json")]
         return {(s["visit"], s["detector"], s["band"]): s for s in found}
 
-    def one_job(self, rule, exposure):
-        """The printed block of one job of a dry run; `exposure` is the ID in its file names."""
-        blocks = re.split(r"\n\[", self.output)
-        mine = [b for b in blocks if f"logs/{rule}/{exposure}.log" in b]
-        assert mine, f"no job {rule} of {exposure} in:\n{self.output}"
-        return mine[0]
+    def coadds(self):
+        """Coadds of each template job as printed, by (visit, detector, band)."""
+        line = r"Template for visit (\d+) detector (\d+) band (\S+) from *(.*)"
+        found = re.findall(line, self.output)
+        return {(int(v), int(d), b): paths.split() for v, d, b, paths in found}
 
 
 @pytest.fixture(scope="session")
@@ -66,15 +66,28 @@ def root():
 
 
 @pytest.fixture(scope="session")
-def snakemake():
+def house(tmp_path_factory):
+    """A copy of the project that runs use: an edit made meanwhile is no change of theirs."""
+    folder = tmp_path_factory.mktemp("house")
+    for name in ("config", "workflow", "profiles", "src"):
+        if (ROOT / name).is_dir():
+            ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    for name in ("Snakefile", "environment.yml", "slurm"):
+        if (ROOT / name).exists():
+            shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def snakemake(house):
     """Run ``snakemake ARGUMENTS`` of the project; rc 0 is asserted unless `fails`."""
 
-    def run(*arguments, directory, cwd=ROOT, fails=False, env=()):
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    def run(*arguments, directory, cwd=house, fails=False, env=()):
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(house / "Snakefile")]
         command += ["--directory", str(directory), "--cores", "2", "--nocolor"]
         surroundings = {k: v for k, v in os.environ.items() if k != "SNAKEMAKE_PROFILE"}
-        # A shell tells its children where they are; a plain subprocess does not.
-        surroundings |= {"PWD": str(cwd), **dict(env)}
+        surroundings |= {"PYTHONPATH": str(house / "src"), **dict(env)}
         done = subprocess.run(
             [*command, *map(str, arguments)],
             cwd=cwd,

@@ -1,5 +1,6 @@
 """Configuration, tables, and the functions that name the inputs of a job."""
 
+import os
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,8 +21,10 @@ wildcard_constraints:
 
 def survey_or_exit():
     """Paths and survey of the configuration; a table's error ends the start with its message."""
-    # Relative to the working directory, to where the command was given, or to the Snakefile.
-    folders = [Path.cwd(), workflow.workdir_init, workflow.basedir]
+    # Relative to the working directory, to where the command was given, or to the Snakefile. A
+    # cluster's jobs parse this again elsewhere: the environment tells them where it all began.
+    begun_in = os.environ.setdefault("SKYDELTA_BEGUN_IN", workflow.rundir)
+    folders = [Path.cwd(), begun_in, workflow.basedir]
     try:
         paths = located(config, folders)
         return paths, load_survey(paths)

@@ -155,6 +155,10 @@ def read_native(hdul):
     image = _plane(image_hdu.data, np.float32)
     variance = _plane(hdul["VARIANCE"].data, np.float32)
     mask = Mask(_plane(hdul["MASK"].data, np.int32), mask_planes(hdul["MASK"].header)).canonical()
+    shapes = [plane.shape for plane in (image, mask.array, variance)]
+    if len(set(shapes)) != 1 or image.ndim != 2:
+        msg = f"IMAGE, MASK and VARIANCE must be 2-d and of one shape, got {shapes}"
+        raise InputError(msg)
     exposure = Exposure(
         image=image,
         variance=variance,
@@ -163,9 +167,7 @@ def read_native(hdul):
         psf=read_psf(hdul),
         photo_calib=photo_calib_from_header(header),
         **observation_from_header(header),
-        meta={
-            k: primary[k] for k in primary if k not in _STANDARD_CARDS and k not in _STRUCTURAL
-        },
+        meta={k: primary[k] for k in primary if k not in _STANDARD_CARDS and k not in _STRUCTURAL},
         notes=notes_of(primary),
     )
     return mark_unusable(exposure)

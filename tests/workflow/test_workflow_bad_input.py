@@ -1,0 +1,243 @@
+"""One survey of a good exposure and every kind of bad one: each ends with a status of its own."""
+
+import csv
+import os
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from astropy.io import fits
+
+FOLDER = "it's a \"survey\"; 2 % of it & $HOME"
+"""Shells, patterns and format strings all have their own opinion of such a name."""
+
+GOOD = (1, 0, "i")
+
+
+def remove_wcs(hdul):
+    for hdu in hdul[1:4]:
+        for key in [k for k in hdu.header if k[:5] in ("CTYPE", "CRVAL", "CRPIX")]:
+            del hdu.header[key]
+
+
+def make_spectral(hdul):
+    for hdu in hdul[1:4]:
+        hdu.header["CTYPE1"], hdu.header["CTYPE2"] = "WAVE", "OFFSET"
+
+
+def make_nan(hdul):
+    hdul["IMAGE"].data[:] = np.nan
+
+
+def change_filter(hdul):
+    hdul[0].header["FILTER"] = "i"
+
+
+def call_it_g(hdul):
+    hdul[0].header["FILTER"] = "g"
+
+
+def even_psf(hdul):
+    stamp = hdul["PSFGRID"].data["stamp"][0]
+    hdul[[h.name for h in hdul].index("PSFGRID")] = fits.ImageHDU(stamp[1:, 1:], name="PSF")
+
+
+def negative_variance(hdul):
+    hdul["VARIANCE"].data *= -1
+
+
+def pure_noise(hdul):
+    noise = np.random.default_rng(5).normal(size=hdul["IMAGE"].data.shape)
+    hdul["IMAGE"].data[:] = noise * np.sqrt(np.nanmedian(hdul["VARIANCE"].data))
+
+
+def move_away(hdul):
+    for hdu in hdul[1:4]:
+        hdu.header["CRVAL2"] += 5.0
+
+
+CASES = {
+    # visit: (band, edit of the good r exposure, status, words of the message)
+    2: ("r", "truncated", "corrupt_file", ["fetch it again"]),
+    3: ("r", make_nan, "bad_image", ["no finite pixel"]),
+    4: ("r", None, "missing_file", ["correct the table or fetch the file"]),
+    5: ("r", remove_wcs, "no_wcs", ["astrometry"]),
+    6: ("r", make_spectral, "no_wcs", ["astrometry"]),
+    7: ("r", change_filter, "band_mismatch", ["'r'", "'i'"]),
+    8: ("r", even_psf, "bad_psf", ["odd"]),
+    9: ("r", negative_variance, "bad_variance", ["positive"]),
+    10: ("r", pure_noise, "too_few_stars", ["subtract.stars.min_snr"]),
+    11: ("r", move_away, "no_overlap", ["no coadd"]),
+    12: ("g", call_it_g, "band_mismatch", ["'g'", "'i'"]),
+}
+
+NAMELESS = {10, 11}
+"""Their messages are about more than one file."""
+
+
+@pytest.fixture(scope="module")
+def survey(tiny_run, tmp_path_factory):
+    """Folder of the tables E.csv and C.csv and of the images they name."""
+    folder = tmp_path_factory.mktemp("bad") / FOLDER
+    folder.mkdir()
+    demo = tiny_run.folder / "demo"
+    shutil.copy(demo / "exposures/exposure_500002_i_000.fits", folder / "good; 'i'.fits")
+    exposures = [(1, 0, "i", "good; 'i'.fits")]
+    for visit, (band, edit, status, _) in CASES.items():
+        name = f"{visit} {status}.fits"
+        exposures.append((visit, 0, band, name))
+        if edit is not None:
+            write_edited(demo / "exposures/exposure_500001_r_000.fits", folder / name, edit)
+    write_table(folder / "E.csv", "visit,detector,band,path", exposures)
+    coadd = demo / "coadds/coadd_4849_0-0_i.fits"
+    os.symlink(coadd, folder / "coadd i.fits")
+    os.symlink(demo / "coadds/coadd_4849_0-0_r.fits", folder / 'coadd "r".fits')
+    write_edited(coadd, folder / "cut.fits", "truncated")
+    write_edited(coadd, folder / "nan.fits", make_nan)
+    coadds = [
+        (1, "0,0", "i", "nan.fits"),
+        (1, "(0, 1)", "i", "coadd i.fits"),
+        (1, "1,0", "i", "cut.fits"),
+        (1, "0,0", "r", 'coadd "r".fits'),
+        (1, "0,0", "g", "coadd i.fits"),
+    ]
+    write_table(folder / "C.csv", "tract,patch,band,path", coadds)
+    return folder
+
+
+def write_edited(source, path, edit):
+    """A copy of a FITS file with one thing wrong."""
+    if edit == "truncated":
+        content = source.read_bytes()
+        path.write_bytes(content[: len(content) // 3])
+        return
+    with fits.open(source, memmap=False) as hdul:
+        edit(hdul)
+        hdul.writeto(path)
+
+
+def write_table(path, header, rows):
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header.split(","))
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def run_as_user(snakemake, survey, tmp_path_factory):
+    """Run the survey as README says, from the folder of the tables, results elsewhere."""
+    work = tmp_path_factory.mktemp("work")
+
+    def run(*arguments):
+        tables = ("--config", "exposures=E.csv", "coadds=C.csv")
+        return snakemake(*arguments, *tables, directory=work, cwd=survey)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def bad_run(run_as_user):
+    return run_as_user()
+
+
+def test_every_exposure_has_a_status(bad_run):
+    found = {key: status["status"] for key, status in bad_run.statuses().items()}
+    expected = {(visit, 0, case[0]): case[2] for visit, case in CASES.items()}
+    assert found == {GOOD: "ok", **expected}
+
+
+@pytest.mark.parametrize("visit", sorted(CASES))
+def test_message_names_the_file_and_the_cure(bad_run, survey, visit):
+    band, _, status, words = CASES[visit]
+    message = bad_run.statuses()[visit, 0, band]["message"]
+    if visit == 12:  # the fault is the coadd's
+        assert "coadd i.fits" in message
+    elif visit not in NAMELESS:
+        assert f"{visit} {status}.fits" in message
+    for word in words:
+        assert word in message
+    assert "\n" not in message
+
+
+def test_failed_exposures_have_every_product(bad_run):
+    for visit, (band, _, status, _) in CASES.items():
+        folder = bad_run.results / f"deepDiff/v{visit:08d}-f{band}"
+        marker = folder / f"diffexp_{visit:08d}-{band}-det000.fits"
+        assert fits.getheader(marker)["STATUS"] == status
+        catalogue = pq.read_table(folder / f"diaSrc_{visit:08d}-{band}-det000.parquet")
+        assert catalogue.num_rows == 0
+
+
+def test_catalogue_has_the_good_exposure_only(bad_run):
+    catalogue = pq.read_table(bad_run.results / "catalogue" / "diaSources.parquet")
+    assert set(catalogue["visit"].to_pylist()) == {GOOD[0]}
+    assert catalogue.num_rows == bad_run.statuses()[GOOD]["n_sources"]
+
+
+def test_good_exposure_is_as_in_a_run_of_its_own(bad_run, tiny_run):
+    path = bad_run.results / "deepDiff/v00000001-fi/diffexp_00000001-i-det000.fits"
+    alone = tiny_run.results / "deepDiff/v00500002-fi/diffexp_00500002-i-det000.fits"
+    assert np.array_equal(fits.getdata(path, "IMAGE"), fits.getdata(alone, "IMAGE"))
+
+
+def test_bad_coadds_are_left_out_and_said(bad_run):
+    """One whose header cannot be read at the start, one whose pixels are of no use later."""
+    notes = " ".join(bad_run.statuses()[GOOD]["notes"])
+    assert "coadd left out (bad_image)" in notes
+    assert "nan.fits" in notes
+    assert "cut.fits" in (bad_run.folder / "logs/overlap.log").read_text()
+    assert "coadd 1-1,0-i is left out" in bad_run.output
+
+
+def test_report_names_the_bad_ones(bad_run):
+    page = (bad_run.results / "report.html").read_text()
+    for _, _, status, _ in CASES.values():
+        assert status in page
+
+
+def test_reason_is_in_the_log(bad_run):
+    log = (bad_run.folder / "logs/template/00000005-r-det000.log").read_text()
+    assert " ERROR template " in log
+    assert "no_wcs" in log
+    assert "Traceback" not in log
+
+
+def test_nothing_is_tried_again(bad_run, run_as_user):
+    assert run_as_user("-n").jobs == {}
+
+
+def chain(n):
+    """Jobs of a run that does n exposures anew."""
+    names = ("template", "subtract", "decorrelate", "detect", "measure", "calibrate")
+    return dict.fromkeys(names, n) | {"catalogue": 1, "report": 1}
+
+
+def test_a_file_that_appears_is_done_alone(bad_run, run_as_user, survey):
+    path = survey / "4 missing_file.fits"
+    path.symlink_to("good; 'i'.fits")
+    try:
+        assert run_as_user("-n").jobs == chain(1) | {"overlap": 1}
+    finally:
+        path.unlink()
+
+
+def test_a_new_row_is_done_alone(bad_run, run_as_user, survey):
+    table = survey / "E.csv"
+    before = table.read_text()
+    table.write_text(before + "1,7,i,good; 'i'.fits\n")
+    try:
+        run = run_as_user("-n")
+    finally:
+        table.write_text(before)
+    assert run.jobs == chain(1) | {"overlap": 1}
+    assert list(run.coadds()) == [(1, 7, "i")]
+
+
+def test_touched_files_rerun_nothing(bad_run, run_as_user, survey):
+    # Snakemake compares the content of files up to 1 MB; larger ones count as changed.
+    small = [p for p in survey.iterdir() if p.stat().st_size < 1_000_000]
+    assert len(small) >= 3
+    for path in small:
+        os.utime(path)
+    assert run_as_user("-n").jobs == {}
