@@ -1,7 +1,7 @@
 """Write config/README.md from the configuration's schema.
 
-    python docs/config_reference.py            writes it
-    python docs/config_reference.py --check    fails if it is out of date
+python docs/config_reference.py            writes it
+python docs/config_reference.py --check    fails if it is out of date
 """
 
 import sys

@@ -36,9 +36,7 @@ def star_field(shape, x, y, flux, sigma, **ellipse):
     for xs, ys, fs in zip(x, y, flux, strict=True):
         x0, y0 = max(int(xs) - half, 0), max(int(ys) - half, 0)
         x1, y1 = min(int(xs) + half + 1, shape[1]), min(int(ys) + half + 1, shape[0])
-        image[y0:y1, x0:x1] += gaussian(
-            (y1 - y0, x1 - x0), xs - x0, ys - y0, sigma, fs, **ellipse
-        )
+        image[y0:y1, x0:x1] += gaussian((y1 - y0, x1 - x0), xs - x0, ys - y0, sigma, fs, **ellipse)
     return image
 
 

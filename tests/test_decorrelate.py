@@ -17,7 +17,7 @@ def spatial_kernel(shape=SHAPE, sum_=1.5, size=17):
     basis = gaussian_basis(BasisSpec((1.4, 2.0), (0, 0), size))
     coefficients = np.zeros((2, 3))
     coefficients[0, 0] = sum_
-    coefficients[1, :2] = [0.10, 0.08]
+    coefficients[1, :2] = [0.10, 0.02]
     return SpatialKernel(basis, coefficients, 1, np.zeros(1), 0, shape)
 
 
@@ -49,12 +49,12 @@ class TestNoise:
         assert abs(np.nanmean(noise[4])) < 0.01
 
     def test_neighbours_are_independent(self, noise):
-        """Lag-1 correlation below 0.02, which the raw difference of equal images has not."""
+        """Lag-1 correlation below 0.01, which the raw difference of equal images has not."""
         (v_s, v_t), _, _, raw, white = noise
         for lag in ((1, 0), (0, 1), (1, 1), (2, 0)):
             assert abs(correlation(white, *lag)) < 0.01
         if v_s == v_t:
-            assert correlation(raw, 1, 0) > 0.2
+            assert correlation(raw, 1, 0) > 0.03
 
     def test_variance_is_that_of_both_images(self, noise):
         """sigma_s^2 + sigma_t^2 ksum^2, what the whitened noise must have."""
@@ -152,7 +152,10 @@ class TestBadPixels:
 
 def test_arguments_stay_as_they_are():
     kernel = spatial_kernel((200, 200))
-    science, template = make_exposure(white_noise((200, 200), 1)), make_exposure(np.zeros((200, 200)))
+    science, template = (
+        make_exposure(white_noise((200, 200), 1)),
+        make_exposure(np.zeros((200, 200))),
+    )
     raw = apply_kernel(science, template, kernel)
     before = raw.image.copy(), raw.variance.copy()
     decorrelate(raw, science, template, kernel)

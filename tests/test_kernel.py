@@ -22,9 +22,7 @@ def random_kernel(seed, order=2, *, sum_=2.0, background_order=2, shape=SHAPE, s
 
 
 @settings(max_examples=20, deadline=None)
-@given(
-    st.integers(0, 1000), st.integers(0, 3), st.floats(-0.5, 399.5), st.floats(-0.5, 299.5)
-)
+@given(st.integers(0, 1000), st.integers(0, 3), st.floats(-0.5, 399.5), st.floats(-0.5, 299.5))
 def test_the_sum_is_the_same_everywhere(seed, order, x, y):
     kernel = random_kernel(seed, order, sum_=1.7)
     assert kernel.image(x, y).sum() == pytest.approx(1.7, abs=1e-4)

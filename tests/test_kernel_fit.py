@@ -68,13 +68,13 @@ class TestInTheSpan:
         width = 2 * STAMP_HALF + 1 + 14
         template = np.array(
             [
-                star_field((width, width), *rng.uniform(5, width - 5, (2, 4)), [900, 500, 300, 100], 1.6)
+                star_field(
+                    (width, width), *rng.uniform(5, width - 5, (2, 4)), [900, 500, 300, 100], 1.6
+                )
                 for _ in range(n)
             ]
         )
-        kernels = np.einsum(
-            "nt,bt,bij->nij", chebyshev(order, x, y, SHAPE), coefficients, basis
-        )
+        kernels = np.einsum("nt,bt,bij->nij", chebyshev(order, x, y, SHAPE), coefficients, basis)
         level = chebyshev(background_order, x, y, SHAPE) @ background
         science = np.array(
             [
@@ -182,7 +182,9 @@ class TestRejection:
 
 
 class TestFallback:
-    @pytest.mark.parametrize(("stars", "order"), [(2, 0), (8, 0), (9, 1), (17, 1), (18, 2), (99, 2)])
+    @pytest.mark.parametrize(
+        ("stars", "order"), [(2, 0), (8, 0), (9, 1), (17, 1), (18, 2), (99, 2)]
+    )
     def test_affordable_order(self, stars, order):
         assert affordable_order(2, stars, 3.0) == order
 

@@ -179,7 +179,9 @@ class TestBadPixels:
         where = np.zeros((80, 80), bool)
         where[40, 35] = True
         mask = Mask.empty((80, 80)).with_plane("SAT", where).with_plane("STREAK", where)
-        out = resampled(make_exposure(scene, mask=mask), rotation_matrix(30), (80, 80), source=(20, 0))
+        out = resampled(
+            make_exposure(scene, mask=mask), rotation_matrix(30), (80, 80), source=(20, 0)
+        )
         back = np.linalg.inv(rotation_matrix(30)) @ (np.array([35, 40]) - (20, 0))
         for plane in ("SAT", "STREAK"):
             rows, cols = np.nonzero(out.mask.any(plane))

@@ -106,9 +106,10 @@ class TestGaussians:
         sky = (50 + 0.1 * xx - 0.05 * yy).astype(np.float32)
         with_sky = subtract(science.replace(image=science.image + sky), template)
         without = subtract(science, template)
-        inside = ~without.exposure.mask.any("NO_DATA")
+        inside = ~(with_sky.exposure.mask.any("NO_DATA") | without.exposure.mask.any("NO_DATA"))
         change = (with_sky.exposure.image - without.exposure.image)[inside]
-        assert np.abs(change).max() < 0.5
+        assert change.std() < 0.5  # of a noise of 2; the stars' own errors among it
+        assert abs(np.median(change)) < 0.1
         assert with_sky.solution.kernel.sum == pytest.approx(without.solution.kernel.sum, rel=2e-3)
 
 
@@ -156,7 +157,9 @@ class TestApplyKernel:
         assert out.variance[middle] == pytest.approx(7 + 3 * (stamp**2).sum(), rel=1e-4)
 
     def test_background_goes_too(self):
-        kernel = SpatialKernel(np.ones((1, 1, 1)), np.ones((1, 1)), 0, np.array([4.0, 0, 0]), 1, SHAPE)
+        kernel = SpatialKernel(
+            np.ones((1, 1, 1)), np.ones((1, 1)), 0, np.array([4.0, 0, 0]), 1, SHAPE
+        )
         out = apply_kernel(make_exposure(np.zeros(SHAPE)), make_exposure(np.zeros(SHAPE)), kernel)
         assert out.image == pytest.approx(np.full(SHAPE, -4.0))
 
@@ -243,6 +246,8 @@ class TestFailures:
         with pytest.raises(TooFewStarsError, match="need 3: lower"):
             subtract(*images)
 
+    @pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+    @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
     def test_constant_images(self):
         images = [make_exposure(np.full(SHAPE, 10.0))] * 2
         with pytest.raises((TooFewStarsError, BadKernelError)):
@@ -251,7 +256,7 @@ class TestFailures:
     def test_other_sky(self):
         """Stars that the template does not show give no kernel."""
         elsewhere = tuple(np.random.default_rng(7).uniform(25, 375, (2, 30)))
-        with pytest.raises((TooFewStarsError, BadKernelError)):
+        with pytest.raises(BadKernelError, match="do not show the same sky"):
             subtract(scene(1, 2.2), scene(2, 1.6, stars=elsewhere))
 
     def test_fallback_is_noted(self):

@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 REJECT_REASONS = {0: "", 1: "flux ratio", 2: "residual", 3: "no weight"}
 
 
+_MAX_FLUX_ERROR = 0.5
+"""A kernel that predicts the stars' fluxes no better than this has matched nothing."""
+
+
 @dataclass(frozen=True)
 class Stamps:
     """Cut-outs of science and template about the stars of the fit.
@@ -283,7 +287,7 @@ def fit_kernel(stamps, spec, shape, options=None):
     TooFewStarsError
         If fewer than `options.min_stars` stars are or remain usable.
     BadKernelError
-        If the kernel sum is not positive.
+        If the kernel sum is not positive, or the kernel does not predict stars it was not fitted to.
     """
     options = options or FitOptions()
     n = len(stamps)
@@ -326,6 +330,12 @@ def fit_kernel(stamps, spec, shape, options=None):
     flux_error = _left_out_error(
         design, data, weights, pure_weights, stamps, spec, shape, used, fit, options
     )
+    if flux_error > _MAX_FLUX_ERROR:
+        msg = (
+            f"stars left out of the fit are predicted to {flux_error:.0%} only: the images do not "
+            "show the same sky; check the registration and the coadd"
+        )
+        raise BadKernelError(msg, flux_error=flux_error)
     log.info(
         "kernel: %d of %d stars, order %d, sum %.6g +- %.2g, flux error %.4f, condition %.3g, %d rounds",
         used.sum(),

@@ -202,9 +202,7 @@ def _fit_stamps(stamps, psf, x, y, xi, yi, half, fixed):
         residual = data - flux[:, None, None] * phi
         chi2 = np.where(variance > 0, residual**2 / np.where(variance > 0, variance, 1), 0)
     x_error, y_error = _position_errors(phi, good, variance, flux)
-    stuck = free & (
-        (np.abs(dx - start_dx) >= _MAX_SHIFT) | (np.abs(dy - start_dy) >= _MAX_SHIFT)
-    )
+    stuck = free & ((np.abs(dx - start_dx) >= _MAX_SHIFT) | (np.abs(dy - start_dy) >= _MAX_SHIFT))
     share = norm / np.maximum((shift_stamps(centred, dx, dy) ** 2).sum(axis=(1, 2)), 1e-300)
     return {
         "x": xi + dx,

@@ -168,9 +168,7 @@ class GridPsf(Psf):
             (ix, fx), (iy, fy) = _bracket(xs, x), _bracket(ys, y)
             for dy, wy in ((0, 1 - fy), (1, fy)):
                 for dx, wx in ((0, 1 - fx), (1, fx)):
-                    node = order[
-                        np.minimum(iy + dy, ys.size - 1), np.minimum(ix + dx, xs.size - 1)
-                    ]
+                    node = order[np.minimum(iy + dy, ys.size - 1), np.minimum(ix + dx, xs.size - 1)]
                     np.add.at(weights, (rows, node), wx * wy)
             return weights
         points, triangles = self._triangles
@@ -227,7 +225,7 @@ def sample_psf(psf, shape, n=9, size=None):
 
 
 def grid_nodes(length, n):
-    """n positions spread evenly from the first to the last pixel of an axis."""
+    """N positions spread evenly from the first to the last pixel of an axis."""
     return np.linspace(0.0, length - 1.0, n) if n > 1 else np.array([(length - 1) / 2.0])
 
 

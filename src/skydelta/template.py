@@ -434,4 +434,3 @@ def _target_size(layer):
     ym = np.array([layer.pixel_map.y_nodes.mean()])
     scale = np.sqrt(layer.pixel_map.area(xm, ym)[0, 0])
     return 2 * int(np.ceil(layer.psf.size / 2.0 / scale)) + 1
-

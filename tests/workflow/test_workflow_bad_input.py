@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 
-FOLDER = "it's a \"survey\"; 2 % of it & $HOME"
+FOLDER = 'it\'s a "survey"; 2 % of it & $HOME'
 """Shells, patterns and format strings all have their own opinion of such a name."""
 
 GOOD = (1, 0, "i")
@@ -24,6 +24,7 @@ def remove_wcs(hdul):
 def make_spectral(hdul):
     for hdu in hdul[1:4]:
         hdu.header["CTYPE1"], hdu.header["CTYPE2"] = "WAVE", "OFFSET"
+        hdu.header["CUNIT1"], hdu.header["CUNIT2"] = "m", "m"
 
 
 def make_nan(hdul):
@@ -58,12 +59,12 @@ def move_away(hdul):
 
 
 CASES = {
-    # visit: (band, edit of the good r exposure, status, words of the message)
-    2: ("r", "truncated", "corrupt_file", ["fetch it again"]),
+    # visit: (band, edit of a good r exposure or fraction kept of it, status, words of the message)
+    2: ("r", 0.1, "corrupt_file", ["fetch it again"]),
     3: ("r", make_nan, "bad_image", ["no finite pixel"]),
     4: ("r", None, "missing_file", ["correct the table or fetch the file"]),
     5: ("r", remove_wcs, "no_wcs", ["astrometry"]),
-    6: ("r", make_spectral, "no_wcs", ["astrometry"]),
+    6: ("r", make_spectral, "no_wcs", ["not a celestial one", "CTYPE1"]),
     7: ("r", change_filter, "band_mismatch", ["'r'", "'i'"]),
     8: ("r", even_psf, "bad_psf", ["odd"]),
     9: ("r", negative_variance, "bad_variance", ["positive"]),
@@ -93,12 +94,14 @@ def survey(tiny_run, tmp_path_factory):
     coadd = demo / "coadds/coadd_4849_0-0_i.fits"
     os.symlink(coadd, folder / "coadd i.fits")
     os.symlink(demo / "coadds/coadd_4849_0-0_r.fits", folder / 'coadd "r".fits')
-    write_edited(coadd, folder / "cut.fits", "truncated")
     write_edited(coadd, folder / "nan.fits", make_nan)
+    write_edited(coadd, folder / "no image.fits", 0.1)
+    write_edited(coadd, folder / "no variance.fits", 0.5)
     coadds = [
         (1, "0,0", "i", "nan.fits"),
         (1, "(0, 1)", "i", "coadd i.fits"),
-        (1, "1,0", "i", "cut.fits"),
+        (1, "1,0", "i", "no image.fits"),
+        (1, "2,0", "i", "no variance.fits"),
         (1, "0,0", "r", 'coadd "r".fits'),
         (1, "0,0", "g", "coadd i.fits"),
     ]
@@ -108,9 +111,9 @@ def survey(tiny_run, tmp_path_factory):
 
 def write_edited(source, path, edit):
     """A copy of a FITS file with one thing wrong."""
-    if edit == "truncated":
+    if isinstance(edit, float):
         content = source.read_bytes()
-        path.write_bytes(content[: len(content) // 3])
+        path.write_bytes(content[: int(edit * len(content))])
         return
     with fits.open(source, memmap=False) as hdul:
         edit(hdul)
@@ -182,12 +185,12 @@ def test_good_exposure_is_as_in_a_run_of_its_own(bad_run, tiny_run):
 
 
 def test_bad_coadds_are_left_out_and_said(bad_run):
-    """One whose header cannot be read at the start, one whose pixels are of no use later."""
-    notes = " ".join(bad_run.statuses()[GOOD]["notes"])
-    assert "coadd left out (bad_image)" in notes
-    assert "nan.fits" in notes
-    assert "cut.fits" in (bad_run.folder / "logs/overlap.log").read_text()
+    """One whose image is cut off at the start, those whose fault shows later in the notes."""
+    notes = bad_run.statuses()[GOOD]["notes"]
+    for status, name in (("bad_image", "nan.fits"), ("corrupt_file", "no variance.fits")):
+        assert [n for n in notes if f"coadd left out ({status})" in n and f"/{name}: " in n]
     assert "coadd 1-1,0-i is left out" in bad_run.output
+    assert "no image.fits" in (bad_run.folder / "logs/overlap.log").read_text()
 
 
 def test_report_names_the_bad_ones(bad_run):

@@ -186,9 +186,7 @@ def test_edited_module_reruns_only_the_stages_that_use_it(
     snakemake, tiny_run, tiny_config, copied_package, module, text, jobs
 ):
     env = copied_package(module, text)
-    run = snakemake(
-        "-n", "--configfile", tiny_config, directory=tiny_run.folder, env=env.items()
-    )
+    run = snakemake("-n", "--configfile", tiny_config, directory=tiny_run.folder, env=env.items())
     assert run.jobs == jobs
 
 

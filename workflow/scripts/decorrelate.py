@@ -10,9 +10,7 @@ with stage(snakemake):
 
     difference, kernel = read_difference(snakemake.input.subtracted)
     template, noise_correlation = read_template(snakemake.input.template)
-    science = read_science(
-        snakemake.params.exposure, snakemake.params.images, psf=difference.psf
-    )
+    science = read_science(snakemake.params.exposure, snakemake.params.images, psf=difference.psf)
     result = decorrelate(
         difference, science, template, kernel, noise_correlation, **snakemake.params.section
     )

@@ -5,7 +5,7 @@ from skydelta.stage import stage, with_provenance
 with stage(snakemake):
     from dataclasses import replace
 
-    from skydelta.io.inputs import read_science
+    from skydelta.io.inputs import left_out, read_science
     from skydelta.io.products import read_template, write_difference
     from skydelta.subtract import subtract, subtract_options
 
@@ -13,5 +13,6 @@ with stage(snakemake):
     science = read_science(snakemake.params.exposure, snakemake.params.images)
     choices = subtract_options(snakemake.params.section)
     difference = subtract(science, template, noise_correlation, options=choices)
-    difference = replace(difference, exposure=with_provenance(difference.exposure, snakemake))
+    exposure = difference.exposure.noted(*left_out(template))
+    difference = replace(difference, exposure=with_provenance(exposure, snakemake))
     write_difference(snakemake.output.subtracted, difference)

@@ -9,11 +9,10 @@ with stage(snakemake):
     from skydelta.io.products import write_template
     from skydelta.template import build_template
 
-    exposure = snakemake.params.exposure
-    wcs, shape = read_grid(exposure["path"])
-    coadds = read_coadds(snakemake.params.coadds, snakemake.params.images)
-    template = build_template(
-        wcs, shape, coadds, band=exposure["band"], **snakemake.params.section
-    )
-    template = replace(template, exposure=with_provenance(template.exposure, snakemake))
+    row, lost = snakemake.params.exposure, []
+    wcs, shape = read_grid(row["path"])
+    coadds = read_coadds(snakemake.params.coadds, snakemake.params.images, lost)
+    template = build_template(wcs, shape, coadds, band=row["band"], **snakemake.params.section)
+    exposure = with_provenance(template.exposure.noted(*lost), snakemake)
+    template = replace(template, exposure=exposure)
     write_template(snakemake.output.template, template)

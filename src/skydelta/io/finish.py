@@ -55,9 +55,7 @@ def calibrated_exposure(visit, detector, band, *, sources, diffexp, footprints, 
         detections = read_detections(footprints)
         columns = read_sources(sources)
         template_scale = difference.meta.get("TMPSCALE", np.nan)
-        catalogue = calibrate(
-            columns, difference, visit, detector, template_scale=template_scale
-        )
+        catalogue = calibrate(columns, difference, visit, detector, template_scale=template_scale)
     except SkydeltaError as error:
         log.error("%s: %s", error.status, error)
         stage = getattr(error, "stage", "") or "calibrate"

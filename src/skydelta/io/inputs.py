@@ -1,13 +1,16 @@
 """The user's images, read as the input section of the configuration says."""
 
 import logging
+from pathlib import Path
 
-from skydelta.errors import InputError, NoOverlapError
+from skydelta.errors import InputError, MissingFileError, NoOverlapError
 from skydelta.io.footprints import image_header
 from skydelta.io.reader import read_exposure
 from skydelta.io.wcs import repaired_header, wcs_from_header
 
 log = logging.getLogger(__name__)
+
+_LEFT_OUT = "coadd left out"
 
 
 def read_grid(path):
@@ -18,6 +21,9 @@ def read_grid(path):
     InputError
         Of the type that fits.
     """
+    if not Path(path).exists():
+        msg = f"{path}: no such file; correct the table or fetch the file"
+        raise MissingFileError(msg)
     header = image_header(path)
     header, notes = repaired_header(header)
     for note in notes:
@@ -56,11 +62,17 @@ def read_science(row, section, *, psf=None):
     return exposure
 
 
-def read_coadds(rows, section):
+def read_coadds(rows, section, lost):
     """The usable coadds of table rows, one at a time.
 
-    A coadd that cannot be used is left out, with the reason in the log and, through the notes of
-    the next one, in the template's header.
+    Parameters
+    ----------
+    rows
+        band, path, psf, weight and mask of each coadd.
+    section
+        The input section of the configuration.
+    lost
+        A list, to which a sentence is added for each coadd that cannot be used.
 
     Raises
     ------
@@ -70,9 +82,12 @@ def read_coadds(rows, section):
         That of the first coadd, if none is usable.
     """
     if not rows:
-        msg = "no coadd of this band lies under the exposure"
+        msg = (
+            "no coadd of this band lies under the exposure; results/overlaps/exposures.csv says "
+            "where the nearest is"
+        )
         raise NoOverlapError(msg)
-    first_error, usable, lost = None, 0, []
+    first_error, usable = None, 0
     for row in rows:
         try:
             coadd = read_exposure(
@@ -88,11 +103,15 @@ def read_coadds(rows, section):
             )
         except InputError as error:
             first_error = first_error or error
-            lost.append(f"coadd left out ({error.status}): {error}")
+            lost.append(f"{_LEFT_OUT} ({error.status}): {error}")
             log.warning(lost[-1])
             continue
         usable += 1
-        yield coadd.noted(*lost)
-        lost = []
+        yield coadd
     if not usable:
         raise first_error
+
+
+def left_out(template):
+    """The sentences of a template's notes that name coadds which could not be used."""
+    return [note for note in template.notes if note.startswith(_LEFT_OUT)]

@@ -21,9 +21,7 @@ def table_hdu(columns, name, units=None, header=None):
         repeat = "" if values.ndim == 1 else str(size)
         dim = None if values.ndim < 3 else f"({','.join(map(str, values.shape[:0:-1]))})"
         kind = f"{max(values.dtype.itemsize // 4, 1)}A" if code.startswith("U") else _FORMATS[code]
-        out.append(
-            fits.Column(key, f"{repeat}{kind}", unit=units.get(key), dim=dim, array=values)
-        )
+        out.append(fits.Column(key, f"{repeat}{kind}", unit=units.get(key), dim=dim, array=values))
     hdu = fits.BinTableHDU.from_columns(out, name=name)
     for card, value in (header or {}).items():
         hdu.header[card] = value
@@ -272,7 +270,7 @@ def concatenate_catalogues(paths, path):
                 writer.write_table(table.cast(catalogue_schema()))
 
 
-class open_product:  # noqa: N801 (used as a context manager, like open)
+class open_product:
     """An open product of a former stage, or the failure it stands for.
 
     Raises
