@@ -326,7 +326,7 @@ def _grown_labels(above, radius):
 
 
 def _sources(peaks, labels, fwhm, options):
-    """Peaks as sources: the two lobes of a dipole become one, companions are marked as deblended."""
+    """Peaks as sources; the two lobes of a dipole become one, companions count as deblended."""
     sources = np.zeros(len(peaks), SOURCE_DTYPE)
     sources["x"], sources["y"], sources["score"] = peaks["x"], peaks["y"], peaks["score"]
     sources["footprint"] = labels[peaks["iy"], peaks["ix"]]

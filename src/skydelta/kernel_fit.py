@@ -287,7 +287,7 @@ def fit_kernel(stamps, spec, shape, options=None):
     TooFewStarsError
         If fewer than `options.min_stars` stars are or remain usable.
     BadKernelError
-        If the kernel sum is not positive, or the kernel does not predict stars it was not fitted to.
+        If the kernel sum is not positive, or stars left out of the fit are not predicted.
     """
     options = options or FitOptions()
     n = len(stamps)
@@ -337,7 +337,8 @@ def fit_kernel(stamps, spec, shape, options=None):
         )
         raise BadKernelError(msg, flux_error=flux_error)
     log.info(
-        "kernel: %d of %d stars, order %d, sum %.6g +- %.2g, flux error %.4f, condition %.3g, %d rounds",
+        "kernel: %d of %d stars, order %d, sum %.6g +- %.2g, flux error %.4f, condition %.3g, "
+        "%d rounds",
         used.sum(),
         n,
         fit.kernel.order,
