@@ -109,7 +109,8 @@ def score_image(exposure, *, min_good_weight=0.5):
     flux_sigma
         (ny, nx) float32, standard error of the PSF flux, counts; inf where the score is void.
     """
-    unusable = exposure.mask.any(*UNUSABLE) | ~(exposure.variance > 0)
+    known = (exposure.variance > 0) & np.isfinite(exposure.variance)
+    unusable = exposure.mask.any(*UNUSABLE) | ~known
     weight = np.zeros(exposure.shape, np.float32)
     np.divide(1.0, _smooth_variance(exposure.variance, unusable), out=weight, where=~unusable)
     weighted = np.where(unusable, np.float32(0), exposure.image) * weight

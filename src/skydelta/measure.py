@@ -235,10 +235,15 @@ def _gradients(phi):
     return -gx, -gy
 
 
+def _flat(stamps):
+    """(..., size, size) as (..., size * size), for no stamps at all, too."""
+    return stamps.reshape(*stamps.shape[:-2], stamps.shape[-2] * stamps.shape[-1])
+
+
 def _position_system(phi, gx, gy, data, flux):
     """Normal equations of (flux, flux dx, flux dy), scaled rows, slightly damped."""
-    rows = np.stack([phi, gx, gy], axis=1).reshape(len(phi), 3, -1)
-    residual = (data - flux[:, None, None] * phi).reshape(len(phi), -1)
+    rows = _flat(np.stack([phi, gx, gy], axis=1))
+    residual = _flat(data - flux[:, None, None] * phi)
     matrix = rows @ rows.transpose(0, 2, 1)
     trace = np.trace(matrix, axis1=1, axis2=2)
     matrix = matrix + (1e-9 * trace + 1e-30)[:, None, None] * np.eye(3)
@@ -248,11 +253,11 @@ def _position_system(phi, gx, gy, data, flux):
 def _position_errors(phi, good, variance, flux):
     """Standard errors of x and y for equal weights and the given pixel variances."""
     gx, gy = _gradients(phi)
-    rows = np.stack([phi, gx * good, gy * good], axis=1).reshape(len(phi), 3, -1)
+    rows = _flat(np.stack([phi, gx * good, gy * good], axis=1))
     matrix = rows @ rows.transpose(0, 2, 1)
     trace = np.trace(matrix, axis1=1, axis2=2)
     inverse = np.linalg.inv(matrix + (1e-9 * trace + 1e-30)[:, None, None] * np.eye(3))
-    noise = (rows * variance.reshape(len(phi), 1, -1)) @ rows.transpose(0, 2, 1)
+    noise = (rows * _flat(variance)[:, None]) @ rows.transpose(0, 2, 1)
     covariance = inverse @ noise @ inverse
     with np.errstate(invalid="ignore", divide="ignore"):
         scale = 1.0 / np.abs(flux)
@@ -433,7 +438,7 @@ def _light_under_psf(exposure, x, y):
 
 def _ring_median(data, ring):
     """Median of each stamp over its ring; 0 where the ring is empty."""
-    values = np.where(ring, data, np.nan).reshape(len(data), -1)
+    values = _flat(np.where(ring, data, np.nan))
     empty = ~ring.any(axis=(1, 2))
     values[empty] = 0.0
     return np.nanmedian(values, axis=1)

@@ -297,16 +297,18 @@ def _match_backgrounds(layers):
     rows, values, weights = [], [], []
     for i in range(n):
         for j in range(i + 1, n):
-            image_i, image_j, *_ = _shared(layers[i], layers[j])
+            image_i, image_j, variance_i, _ = _shared(layers[i], layers[j])
             if image_i.size < _MIN_SHARED_PIXELS:
                 continue
             difference = image_i - image_j
             middle = float(np.median(difference))
             error = 1.25 * _scatter(difference) / np.sqrt(difference.size)
+            sigma = np.sqrt(np.median(variance_i))
             row = np.zeros(n)
             row[i], row[j] = 1.0, -1.0
             rows.append(row)
-            values.append(middle if abs(middle) > 5 * error else 0.0)
+            significant = abs(middle) > max(5 * error, 1e-3 * sigma)
+            values.append(middle if significant else 0.0)
             weights.append(np.sqrt(difference.size))
     if not any(values):
         return offsets
