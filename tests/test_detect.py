@@ -256,7 +256,7 @@ class TestFootprints:
 def test_failed_subtraction():
     exposure = field().replace(image=np.full(SHAPE, 20.0, np.float32))
     with pytest.raises(
-        BadSubtractionError, match="100.0% of the pixels are above 5.0 sigma"
+        BadSubtractionError, match=r"100\.0% of the pixels are above 5\.0 sigma"
     ) as error:
         detect(exposure)
     assert error.value.details["fraction_above"] == pytest.approx(1.0)

@@ -139,7 +139,9 @@ def test_apertures_against_photutils():
         theirs = aperture_photometry(exposure.image.astype(float), CircularAperture(at, r))
         name = f"base_CircularApertureFlux_{r:.1f}".replace(".", "_")
         ours = columns[f"{name}_instFlux"]
-        assert ours == pytest.approx(np.asarray(theirs["aperture_sum"]), rel=0.01 if r == 3 else 5e-3)
+        assert ours == pytest.approx(
+            np.asarray(theirs["aperture_sum"]), rel=0.01 if r == 3 else 5e-3
+        )
         area = columns[f"{name}_instFluxErr"] / 1e-3
         assert area**2 == pytest.approx(np.pi * r**2, rel=0.13)
 

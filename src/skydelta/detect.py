@@ -124,14 +124,15 @@ def score_image(exposure, *, min_good_weight=0.5):
         shape = (y1 - y0, x1 - x0)
 
         def filtered(plane, kernel, box=(y0, y1, x0, x1), shape=shape):
-            transform = fft.rfft2(padded_cut(plane, *box, half), s=(size, size))
+            cut = padded_cut(plane, *box, half).astype(np.float32, copy=False)
+            transform = fft.rfft2(cut, s=(size, size))
             return convolve_tile(transform, kernel_transform(kernel, size), size, shape, half)
 
         top = filtered(weighted, phi)
         bottom = filtered(weight, phi**2)
         valid = bottom > 0
         if padded_cut(unusable, y0, y1, x0, x1, half).any():
-            lost = filtered(unusable.astype(np.float32), phi**2) / np.float32((phi**2).sum())
+            lost = filtered(unusable, phi**2) / np.float32((phi**2).sum())
             valid &= lost < 1 - min_good_weight
         root = np.sqrt(np.where(valid, bottom, 1.0))
         score[y0:y1, x0:x1] = np.where(valid, top / root, 0.0)
@@ -145,13 +146,27 @@ def _smooth_variance(variance, unusable, width=5):
     A variance plane made from the data is high where the noise is high: weights taken from single
     pixels would favour the low ones, and pull the score down everywhere.
     """
-    known = np.where(unusable, np.float32(0), variance)
-    total = ndimage.uniform_filter(known, width, mode="constant")
-    if unusable.any():
-        share = ndimage.uniform_filter((~unusable).astype(np.float32), width, mode="constant")
-    else:
-        share = ndimage.uniform_filter(np.ones_like(known), width, mode="constant")
-    return np.where(unusable, np.float32(1), total / np.maximum(share, np.float32(1e-6)))
+    total = _box_sum(np.where(unusable, np.float32(0), variance), width)
+    count = _box_sum((~unusable).astype(np.float32), width)
+    np.maximum(count, np.float32(0.5), out=count)
+    total /= count
+    total[unusable] = 1.0
+    return total
+
+
+def _box_sum(plane, width):
+    """Sums over width x width px, zeros beyond the edges; plain additions of shifted views."""
+    half = width // 2
+    for axis in (0, 1):
+        total = plane.copy()
+        for shift in range(1, half + 1):
+            ahead = [slice(None)] * 2
+            behind = [slice(None)] * 2
+            ahead[axis], behind[axis] = slice(shift, None), slice(None, -shift)
+            total[tuple(behind)] += plane[tuple(ahead)]
+            total[tuple(ahead)] += plane[tuple(behind)]
+        plane = total
+    return plane
 
 
 def detect(exposure, *, options=None):
@@ -214,7 +229,7 @@ def detect(exposure, *, options=None):
 def _robust_rms(values):
     if values.size == 0:
         return np.nan
-    low, high = np.percentile(values[:: max(values.size // 2_000_000, 1)], [15.865, 84.135])
+    low, high = np.percentile(values[:: max(values.size // 500_000, 1)], [15.865, 84.135])
     return float(0.5 * (high - low))
 
 
@@ -385,11 +400,15 @@ def _spans_of(labels, sources):
     number[used] = np.arange(1, used.size + 1)
     renumbered = sources.copy()
     renumbered["footprint"] = number[sources["footprint"]]
-    kept = number[labels]
-    edges = np.diff(kept, axis=1, prepend=0) != 0
-    y, x0 = np.nonzero(edges & (kept > 0))
-    ends = np.diff(kept, axis=1, append=0) != 0
-    _, x1 = np.nonzero(ends & (kept > 0))
-    spans = np.zeros(y.size, SPAN_DTYPE)
-    spans["footprint"], spans["y"], spans["x0"], spans["x1"] = kept[y, x0], y, x0, x1
+    flat = labels.ravel()
+    index = np.flatnonzero(flat)
+    kept = number[flat[index]]
+    index, kept = index[kept > 0], kept[kept > 0]
+    y, x = np.divmod(index, labels.shape[1])
+    # A run ends where the next pixel is not its neighbour in the same row and footprint.
+    broken = (np.diff(index) != 1) | (np.diff(y) != 0) | (np.diff(kept) != 0)
+    first, last = np.r_[True, broken], np.r_[broken, True]
+    spans = np.zeros(int(first.sum()), SPAN_DTYPE)
+    spans["footprint"], spans["y"] = kept[first], y[first]
+    spans["x0"], spans["x1"] = x[first], x[last]
     return spans, renumbered

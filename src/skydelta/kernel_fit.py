@@ -295,6 +295,7 @@ def fit_kernel(stamps, spec, shape, options=None):
         raise _too_few(n, options)
     design = _with_constant(convolved_stamps(stamps.template, spec))
     data = stamps.science.reshape(n, -1)
+    problem = _Problem(design, data, stamps.x, stamps.y, spec, shape, options)
     good = stamps.good.reshape(n, -1)
     variance = stamps.variance.reshape(n, -1)
     noise = _NoiseModel(data, variance, good, options.model_error)
@@ -306,7 +307,7 @@ def fit_kernel(stamps, spec, shape, options=None):
         used = reason == 0
         if used.sum() < options.min_stars:
             raise _too_few(int(used.sum()), options)
-        fit = _fit_once(design, data, weights, stamps, spec, shape, used, options)
+        fit = problem.solve(problem.equations(weights), used)
         model, back = fit.model(design)
         ratio = _flux_ratio(model, back, data, weights)
         noise.learn(ratio, weights, model, used)
@@ -321,15 +322,14 @@ def fit_kernel(stamps, spec, shape, options=None):
     used = reason == 0
     if used.sum() < options.min_stars:
         raise _too_few(int(used.sum()), options)
-    fit = _fit_once(design, data, weights, stamps, spec, shape, used, options)
+    equations = problem.equations(weights)
+    fit = problem.solve(equations, used)
     model, back = fit.model(design)
     if not fit.kernel.sum > 0:
         msg = f"the kernel sum is {fit.kernel.sum:.4g}: the images do not show the same sky"
         raise BadKernelError(msg, kernel_sum=fit.kernel.sum)
     pure_weights = good / noise.variance(model)
-    flux_error = _left_out_error(
-        design, data, weights, pure_weights, stamps, spec, shape, used, fit, options
-    )
+    flux_error = _left_out_error(problem, equations, weights, pure_weights, used, fit)
     if flux_error > _MAX_FLUX_ERROR:
         msg = (
             f"stars left out of the fit are predicted to {flux_error:.0%} only: the images do not "
@@ -421,14 +421,13 @@ class _Fit:
     sum_error: float
     condition: float
 
-    def model(self, design):
+    def model(self, design, rows=slice(None)):
         """(template part, background), each (n, pixels), at the stamps."""
-        return np.einsum("nk,nkp->np", self.kernel_at, design[:, :-1]), self.background_at[:, None]
+        part = (self.kernel_at[rows, None, :] @ design[rows, :-1])[:, 0]
+        return part, self.background_at[rows, None]
 
 
-def _left_out_error(
-    design, data, weights, pure_weights, stamps, spec, shape, used, fit, options, folds=5
-):
+def _left_out_error(problem, equations, weights, pure_weights, used, fit, folds=5):
     """Scatter of the flux ratios of stars that the kernel was not fitted to, noise taken off."""
     members = np.flatnonzero(used)
     if members.size < 3:
@@ -438,14 +437,14 @@ def _left_out_error(
     deviation, noise = np.empty(members.size), np.empty(members.size)
     for fold in range(folds):
         out = np.arange(members.size) % folds == fold
-        kept = used.copy()
-        kept[members[out]] = False
-        trial = _fit_once(design, data, weights, stamps, spec, shape, kept, options, orders)
-        model, back = trial.model(design)
         rows = members[out]
-        ratio = _flux_ratio(model[rows], back[rows], data[rows], weights[rows])
+        kept = used.copy()
+        kept[rows] = False
+        trial = problem.solve(equations, kept, orders)
+        model, back = trial.model(problem.design, rows)
+        ratio = _flux_ratio(model, back, problem.data[rows], weights[rows])
         deviation[out] = ratio - 1.0
-        noise[out] = _flux_ratio_noise(weights[rows], pure_weights[rows], model[rows])
+        noise[out] = _flux_ratio_noise(weights[rows], pure_weights[rows], model)
     return _excess_scatter(deviation, noise)
 
 
@@ -471,38 +470,56 @@ def _excess_scatter(deviation, noise):
     return 0.5 * (low + high)
 
 
-def _fit_once(design, data, weights, stamps, spec, shape, used, options, orders=None):
-    count = int(used.sum())
-    order, background_order = orders or (
-        affordable_order(options.order, count, options.stars_per_term),
-        affordable_order(options.background_order, count, options.stars_per_term),
-    )
-    p = chebyshev(order, stamps.x, stamps.y, shape)
-    q = chebyshev(background_order, stamps.x, stamps.y, shape)
-    matrices, vectors = normal_equations(design[used], data[used], weights[used])
-    system, right = spatial_system(matrices, vectors, p[used], q[used])
-    n_basis = design.shape[1] - 1
-    prior = None
-    if options.ridge > 0:
-        level = max(abs(vectors[:, 0].sum()) / max(matrices[:, 0, 0].sum(), 1e-300), 1e-30)
-        prior = np.zeros(len(right))
-        prior[1 : 1 + (n_basis - 1) * p.shape[1]] = 1.0 / (options.ridge * level) ** 2
-    solution, covariance, condition = solve(system, right, prior)
-    coefficients = np.zeros((n_basis, p.shape[1]))
-    coefficients[0, 0] = solution[0]
-    coefficients[1:] = solution[1 : 1 + (n_basis - 1) * p.shape[1]].reshape(n_basis - 1, -1)
-    background = solution[1 + (n_basis - 1) * p.shape[1] :]
-    kernel = SpatialKernel(
-        basis=gaussian_basis(spec),
-        coefficients=coefficients,
-        order=order,
-        background=background,
-        background_order=background_order,
-        shape=tuple(shape),
-    )
-    return _Fit(
-        kernel, p @ coefficients.T, q @ background, float(np.sqrt(covariance[0, 0])), condition
-    )
+@dataclass(frozen=True)
+class _Problem:
+    """The stamps of a fit, convolved, and how to solve for any subset of them."""
+
+    design: np.ndarray
+    data: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    spec: object
+    shape: tuple
+    options: FitOptions
+
+    def equations(self, weights):
+        """Normal equations of every stamp."""
+        return normal_equations(self.design, self.data, weights)
+
+    def solve(self, equations, used, orders=None):
+        """The _Fit to the `used` stamps; orders by their number unless given."""
+        options, count = self.options, int(used.sum())
+        order, background_order = orders or (
+            affordable_order(options.order, count, options.stars_per_term),
+            affordable_order(options.background_order, count, options.stars_per_term),
+        )
+        p = chebyshev(order, self.x, self.y, self.shape)
+        q = chebyshev(background_order, self.x, self.y, self.shape)
+        matrices, vectors = (part[used] for part in equations)
+        system, right = spatial_system(matrices, vectors, p[used], q[used])
+        n_basis, terms = self.design.shape[1] - 1, p.shape[1]
+        varying = slice(1, 1 + (n_basis - 1) * terms)
+        prior = None
+        if options.ridge > 0:
+            light = matrices[:, 0, 0].sum()
+            level = max(abs(vectors[:, 0].sum() / light) if light > 0 else 0.0, 1e-30)
+            prior = np.zeros(len(right))
+            prior[varying] = 1.0 / (options.ridge * level) ** 2
+        solution, covariance, condition = solve(system, right, prior)
+        coefficients = np.zeros((n_basis, terms))
+        coefficients[0, 0] = solution[0]
+        coefficients[1:] = solution[varying].reshape(n_basis - 1, -1)
+        background = solution[varying.stop :]
+        kernel = SpatialKernel(
+            basis=gaussian_basis(self.spec),
+            coefficients=coefficients,
+            order=order,
+            background=background,
+            background_order=background_order,
+            shape=tuple(self.shape),
+        )
+        sum_error = float(np.sqrt(covariance[0, 0]))
+        return _Fit(kernel, p @ coefficients.T, q @ background, sum_error, condition)
 
 
 def _raw_ratio(template, data, good):

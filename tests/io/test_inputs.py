@@ -6,7 +6,7 @@ from astropy.io import fits
 from scenes import gaussian_psf, make_exposure, tan_wcs, white_noise
 
 from skydelta.errors import InputError, MissingFileError, NoOverlapError, NoWcsError, SkydeltaError
-from skydelta.io.inputs import read_coadds, read_grid, read_science
+from skydelta.io.inputs import left_out, read_coadds, read_grid, read_science
 from skydelta.io.native import write_exposure
 
 SHAPE = (40, 60)
@@ -69,30 +69,37 @@ class TestScience:
 
 class TestCoadds:
     def test_one_at_a_time(self, native):
-        coadds = read_coadds([row(native), row(native)], SECTION)
+        coadds = read_coadds([row(native), row(native)], SECTION, [])
         assert next(coadds).shape == SHAPE
         assert len(list(coadds)) == 1
 
     def test_unusable_ones_are_left_out_and_told(self, native, tmp_path, caplog):
         (tmp_path / "broken.fits").write_bytes(b"no FITS")
+        lost = []
         with caplog.at_level(logging.WARNING):
-            (coadd,) = read_coadds([row(tmp_path / "broken.fits"), row(native)], SECTION)
-        assert any("left out" in note and "broken.fits" in note for note in coadd.notes)
-        assert "broken.fits" in caplog.text
+            coadds = list(read_coadds([row(tmp_path / "broken.fits"), row(native)], SECTION, lost))
+        assert len(coadds) == len(lost) == 1
+        assert "left out (corrupt_file)" in lost[0]
+        assert "broken.fits" in lost[0]
+        assert lost[0] in caplog.text
+
+    def test_told_of_a_template(self):
+        told = make_exposure(white_noise(SHAPE, 0)).noted("x", "coadd left out (no_wcs): a.fits")
+        assert left_out(told) == ["coadd left out (no_wcs): a.fits"]
 
     def test_none_usable(self, tmp_path):
         rows = [row(tmp_path / "one.fits"), row(tmp_path / "two.fits")]
         with pytest.raises(InputError, match=r"one\.fits"):
-            list(read_coadds(rows, SECTION))
+            list(read_coadds(rows, SECTION, []))
 
     def test_no_row(self):
         with pytest.raises(NoOverlapError, match="no coadd of this band"):
-            list(read_coadds([], SECTION))
+            list(read_coadds([], SECTION, []))
 
     def test_zero_point_of_the_configuration(self, tmp_path):
         path = tmp_path / "a.fits"
         write_exposure(path, make_exposure(white_noise(SHAPE, 0), photo_calib=None))
-        (coadd,) = read_coadds([row(path)], {**SECTION, "coadd_zero_point": 27.0})
+        (coadd,) = read_coadds([row(path)], {**SECTION, "coadd_zero_point": 27.0}, [])
         assert coadd.photo_calib.zero_point == pytest.approx(27.0)
-        (without,) = read_coadds([row(path)], SECTION)
+        (without,) = read_coadds([row(path)], SECTION, [])
         assert without.photo_calib is None

@@ -109,15 +109,10 @@ class TestRoundTrip:
         assert back.saturate == np.inf
 
     def test_a_psf_that_is_no_grid_is_sampled(self, tmp_path):
-        class Growing(GridPsf):
-            pass
-
         from skydelta.simulate.optics import make_psf
 
         field = make_psf(np.random.default_rng(0), SHAPE, 0.8)
-        write_exposure(
-            tmp_path / "a.fits", make_exposure(white_noise(SHAPE, 0)).replace(psf=field)
-        )
+        write_exposure(tmp_path / "a.fits", make_exposure(white_noise(SHAPE, 0)).replace(psf=field))
         psf = read(tmp_path / "a.fits").psf
         assert np.abs(psf.stamp(20, 20) - field.stamp(20, 20)).max() < 2e-3
 

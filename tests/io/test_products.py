@@ -49,9 +49,7 @@ class TestDifference:
         path = same_bytes(write_difference, broad.difference, tmp_path)
         exposure, kernel = read_difference(path)
         assert np.array_equal(exposure.image, broad.difference.exposure.image)
-        assert np.array_equal(
-            exposure.variance, broad.difference.exposure.variance, equal_nan=True
-        )
+        assert np.array_equal(exposure.variance, broad.difference.exposure.variance, equal_nan=True)
         assert kernel.sum == pytest.approx(broad.kernel.sum, rel=1e-12)
         assert kernel.image(100, 400) == pytest.approx(broad.kernel.image(100, 400), abs=1e-12)
         rows = np.array([0, 300])
@@ -136,9 +134,7 @@ class TestSources:
 class TestCatalogue:
     @pytest.fixture
     def catalogue(self, broad):
-        return calibrate(
-            broad.columns, broad.decorrelated.exposure, 12, 3, template_scale=0.5
-        )
+        return calibrate(broad.columns, broad.decorrelated.exposure, 12, 3, template_scale=0.5)
 
     def test_round_trip_and_units(self, catalogue, tmp_path):
         path = same_bytes(write_catalogue, catalogue, tmp_path)
@@ -165,9 +161,7 @@ class TestCatalogue:
         write_catalogue(tmp_path / "a.parquet", catalogue)
         write_catalogue(tmp_path / "b.parquet", empty_catalogue())
         write_catalogue(tmp_path / "c.parquet", catalogue, ({"X": ("1", "")}, ()))
-        concatenate_catalogues(
-            [tmp_path / f"{k}.parquet" for k in "abc"], tmp_path / "all.parquet"
-        )
+        concatenate_catalogues([tmp_path / f"{k}.parquet" for k in "abc"], tmp_path / "all.parquet")
         table = pq.read_table(tmp_path / "all.parquet")
         count = len(catalogue["diaSourceId"])
         assert table.num_rows == 2 * count
@@ -184,7 +178,14 @@ class TestCatalogue:
 class TestFailures:
     @pytest.mark.parametrize(
         "reader",
-        [read_template, read_difference, read_image, read_difference_psf, read_detections, read_sources],
+        [
+            read_template,
+            read_difference,
+            read_image,
+            read_difference_psf,
+            read_detections,
+            read_sources,
+        ],
     )
     def test_every_reader_meets_the_failure(self, reader, tmp_path):
         write_failure(tmp_path / "a.fits", NoOverlapError("no coadd"), "template")

@@ -105,11 +105,21 @@ def snakemake(house):
 
 
 @pytest.fixture(scope="session")
-def tiny_config(tmp_path_factory):
+def config_file(tmp_path_factory):
+    """Write choices to a configuration file: `--config` makes strings of nested numbers."""
+
+    def write(choices):
+        path = tmp_path_factory.mktemp("config") / "mine.yaml"
+        path.write_text(yaml.safe_dump(choices))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_config(config_file):
     """A configuration file that makes the demo tiny."""
-    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
-    path.write_text(yaml.safe_dump(TINY))
-    return path
+    return config_file(TINY)
 
 
 @pytest.fixture(scope="session")

@@ -210,6 +210,17 @@ def test_nothing_is_tried_again(bad_run, run_as_user):
     assert run_as_user("-n").jobs == {}
 
 
+def test_a_clusters_job_finds_the_tables(bad_run, snakemake, survey):
+    """It starts in the working directory, with the environment of the first process."""
+    run = snakemake(
+        *("-n", "--config", "exposures=E.csv", "coadds=C.csv"),
+        directory=bad_run.folder,
+        cwd=bad_run.folder,
+        env={"SKYDELTA_BEGUN_IN": str(survey)}.items(),
+    )
+    assert run.jobs == {}
+
+
 def chain(n):
     """Jobs of a run that does n exposures anew."""
     names = ("template", "subtract", "decorrelate", "detect", "measure", "calibrate")

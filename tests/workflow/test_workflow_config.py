@@ -111,14 +111,15 @@ def test_every_number_has_a_bound_or_may_be_anything(schema):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("detect={treshold: 6}", ["'treshold' was unexpected", "detect"]),
-        ("exposure=E.csv", ["'exposure' was unexpected"]),
-        ("detect={threshold: -1}", ["-1", "detect", "threshold"]),
-        ("detect={polarity: up}", ["'up' is not one of", "polarity"]),
+        ({"detect": {"treshold": 6}}, ["'treshold' was unexpected", "detect"]),
+        ({"exposure": "E.csv"}, ["'exposure' was unexpected"]),
+        ({"detect": {"threshold": -1}}, ["-1 is less than or equal to the minimum", "threshold"]),
+        ({"detect": {"polarity": "up"}}, ["'up' is not one of", "polarity"]),
     ],
+    ids=["key", "section", "bound", "choice"],
 )
-def test_a_typo_stops_before_the_graph(snakemake, tmp_path, change, says):
-    run = snakemake("-n", "--config", change, directory=tmp_path, fails=True)
+def test_a_typo_stops_before_the_graph(snakemake, config_file, tmp_path, change, says):
+    run = snakemake("-n", "--configfile", config_file(change), directory=tmp_path, fails=True)
     for words in says:
         assert words in run.output
     assert "Traceback" not in run.output

@@ -1,4 +1,4 @@
-"""What `snakemake -n` tells, without running anything: the whole graph, and errors of the tables."""
+"""What `snakemake -n` tells without running anything: the whole graph, errors of the tables."""
 
 import csv
 import re

@@ -145,18 +145,18 @@ def test_another_folder_gives_the_same_bytes(snakemake, tiny_run, tiny_config, t
 @pytest.mark.parametrize(
     ("change", "jobs"),
     [
-        ("detect={threshold: 6.0}", LATER),
-        ("measure={stamp_fwhm: 2.0}", from_rule("measure")),
-        ("report={max_pictures: 3}", from_rule("report")),
-        ("overlap={margin_px: 11}", {"overlap": 1, "report": 1}),
+        ({"detect": {"threshold": 6.0}}, LATER),
+        ({"measure": {"stamp_fwhm": 2.0}}, from_rule("measure")),
+        ({"report": {"max_pictures": 3}}, from_rule("report")),
+        ({"overlap": {"margin_px": 11}}, {"overlap": 1, "report": 1}),
     ],
+    ids=["detect", "measure", "report", "overlap"],
 )
 def test_changed_option_reruns_only_its_stage_and_later(
-    snakemake, tiny_run, tiny_config, change, jobs
+    snakemake, tiny_run, tiny_config, config_file, change, jobs
 ):
-    run = snakemake(
-        "-n", "--configfile", tiny_config, "--config", change, directory=tiny_run.folder
-    )
+    files = (tiny_config, config_file(change))
+    run = snakemake("-n", "--configfile", *files, directory=tiny_run.folder)
     assert run.jobs == jobs
 
 

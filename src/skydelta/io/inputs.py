@@ -1,9 +1,8 @@
 """The user's images, read as the input section of the configuration says."""
 
 import logging
-from pathlib import Path
 
-from skydelta.errors import InputError, MissingFileError, NoOverlapError
+from skydelta.errors import CorruptFileError, InputError, MissingFileError, NoOverlapError
 from skydelta.io.footprints import image_header
 from skydelta.io.reader import read_exposure
 from skydelta.io.wcs import repaired_header, wcs_from_header
@@ -21,10 +20,14 @@ def read_grid(path):
     InputError
         Of the type that fits.
     """
-    if not Path(path).exists():
-        msg = f"{path}: no such file; correct the table or fetch the file"
-        raise MissingFileError(msg)
-    header = image_header(path)
+    try:
+        header = image_header(path)
+    except MissingFileError as error:
+        msg = f"{error}; correct the table or fetch the file"
+        raise MissingFileError(msg) from error
+    except CorruptFileError as error:
+        msg = f"{error}; fetch it again"
+        raise CorruptFileError(msg) from error
     header, notes = repaired_header(header)
     for note in notes:
         log.warning("%s: %s", path, note)
