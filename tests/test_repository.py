@@ -19,9 +19,9 @@ from skydelta.errors import (
     TooFewStarsError,
 )
 from skydelta.exposure import Exposure
+from skydelta.io.catalogues import write_catalogue
 from skydelta.io.native import write_exposure
 from skydelta.io.outcome import write_failure
-from skydelta.io.products import write_catalogue
 from skydelta.io.tracts_mapping import write_tracts_mapping
 from skydelta.mask import Mask
 from skydelta.overlap import Overlap

@@ -3,10 +3,11 @@ import pytest
 
 from skydelta.calibrate import COLUMNS
 from skydelta.errors import TooFewStarsError
+from skydelta.io.detections import write_detections
 from skydelta.io.finish import calibrated_exposure
 from skydelta.io.native import write_exposure
 from skydelta.io.outcome import write_failure
-from skydelta.io.products import write_detections, write_sources
+from skydelta.io.sources import write_sources
 
 
 @pytest.fixture

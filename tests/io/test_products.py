@@ -6,25 +6,14 @@ from astropy.io import fits
 from skydelta.calibrate import COLUMNS, calibrate, empty_catalogue
 from skydelta.detect import SOURCE_DTYPE, SPAN_DTYPE, Detections
 from skydelta.errors import NoOverlapError
+from skydelta.io.catalogues import catalogue_schema, concatenate_catalogues, write_catalogue
+from skydelta.io.detections import read_detections, write_detections
+from skydelta.io.differences import read_difference, read_difference_psf, write_difference
 from skydelta.io.native import write_exposure
 from skydelta.io.outcome import StageFailure, write_failure
-from skydelta.io.products import (
-    catalogue_schema,
-    concatenate_catalogues,
-    open_product,
-    read_detections,
-    read_difference,
-    read_difference_psf,
-    read_image,
-    read_sources,
-    read_template,
-    table_hdu,
-    write_catalogue,
-    write_detections,
-    write_difference,
-    write_sources,
-    write_template,
-)
+from skydelta.io.products import open_product, read_image, table_hdu
+from skydelta.io.sources import read_sources, write_sources
+from skydelta.io.templates import read_template, write_template
 
 
 def same_bytes(write, what, tmp_path):

@@ -14,14 +14,12 @@ from skydelta.calibrate import COLUMNS
 from skydelta.detect import SOURCE_DTYPE, SPAN_DTYPE, Detections
 from skydelta.errors import BadSubtractionError, TooFewStarsError
 from skydelta.exposure import Exposure
+from skydelta.io.catalogues import write_catalogue
+from skydelta.io.detections import write_detections
+from skydelta.io.differences import write_difference
 from skydelta.io.native import write_exposure
 from skydelta.io.outcome import write_failure, write_status
-from skydelta.io.products import (
-    write_catalogue,
-    write_detections,
-    write_difference,
-    write_template,
-)
+from skydelta.io.templates import write_template
 from skydelta.kernel import SpatialKernel
 from skydelta.mask import Mask
 from skydelta.photocalib import PhotoCalib

@@ -3,9 +3,9 @@
 from skydelta.stage import provenance, stage
 
 with stage(snakemake):
+    from skydelta.io.catalogues import write_catalogue
     from skydelta.io.finish import calibrated_exposure
     from skydelta.io.outcome import write_status
-    from skydelta.io.products import write_catalogue
 
     catalogue, status = calibrated_exposure(
         int(snakemake.wildcards.visit),

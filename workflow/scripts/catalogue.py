@@ -3,6 +3,6 @@
 from skydelta.stage import stage
 
 with stage(snakemake):
-    from skydelta.io.products import concatenate_catalogues
+    from skydelta.io.catalogues import concatenate_catalogues
 
     concatenate_catalogues(snakemake.input.catalogues, snakemake.output.catalogue)

@@ -4,9 +4,10 @@ from skydelta.stage import stage, with_provenance
 
 with stage(snakemake):
     from skydelta.decorrelate import decorrelate
+    from skydelta.io.differences import read_difference
     from skydelta.io.inputs import read_science
     from skydelta.io.native import write_exposure
-    from skydelta.io.products import read_difference, read_template
+    from skydelta.io.templates import read_template
 
     difference, kernel = read_difference(snakemake.input.subtracted)
     template, noise_correlation = read_template(snakemake.input.template)

@@ -4,7 +4,8 @@ from skydelta.stage import options, provenance, stage
 
 with stage(snakemake):
     from skydelta.detect import DetectOptions, detect
-    from skydelta.io.products import read_image, write_detections
+    from skydelta.io.detections import write_detections
+    from skydelta.io.products import read_image
 
     difference = read_image(snakemake.input.diffexp)
     detections = detect(difference, options=options(DetectOptions, snakemake.params.section))

@@ -3,14 +3,12 @@
 from skydelta.stage import options, provenance, stage
 
 with stage(snakemake):
+    from skydelta.io.detections import read_detections
+    from skydelta.io.differences import read_difference_psf
     from skydelta.io.inputs import read_science
-    from skydelta.io.products import (
-        read_detections,
-        read_difference_psf,
-        read_image,
-        read_template,
-        write_sources,
-    )
+    from skydelta.io.products import read_image
+    from skydelta.io.sources import write_sources
+    from skydelta.io.templates import read_template
     from skydelta.measure import MeasureOptions, measure
 
     detections = read_detections(snakemake.input.footprints)

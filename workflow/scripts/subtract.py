@@ -5,8 +5,9 @@ from skydelta.stage import stage, with_provenance
 with stage(snakemake):
     from dataclasses import replace
 
+    from skydelta.io.differences import write_difference
     from skydelta.io.inputs import left_out, read_science
-    from skydelta.io.products import read_template, write_difference
+    from skydelta.io.templates import read_template
     from skydelta.subtract import subtract, subtract_options
 
     template, noise_correlation = read_template(snakemake.input.template)

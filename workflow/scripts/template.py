@@ -6,7 +6,7 @@ with stage(snakemake):
     from dataclasses import replace
 
     from skydelta.io.inputs import read_coadds, read_grid
-    from skydelta.io.products import write_template
+    from skydelta.io.templates import write_template
     from skydelta.template import build_template
 
     row, lost = snakemake.params.exposure, []

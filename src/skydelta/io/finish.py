@@ -6,8 +6,10 @@ import numpy as np
 
 from skydelta.calibrate import calibrate, empty_catalogue
 from skydelta.errors import SkydeltaError
+from skydelta.io.detections import read_detections
 from skydelta.io.outcome import OK
-from skydelta.io.products import open_product, read_detections, read_image, read_sources
+from skydelta.io.products import open_product, read_image
+from skydelta.io.sources import read_sources
 from skydelta.photocalib import PhotoCalib
 from skydelta.stage import is_provenance
 

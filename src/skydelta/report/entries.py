@@ -189,8 +189,9 @@ def _template(entry):
 
 
 def _subtraction(entry):
+    from skydelta.io.differences import read_kernel
     from skydelta.io.native import read_native
-    from skydelta.io.products import open_product, read_kernel
+    from skydelta.io.products import open_product
 
     with open_product(entry.subtracted) as hdul:
         table = hdul["KERNSTAR"].data
@@ -205,7 +206,7 @@ def _difference(entry):
 
 
 def _detections(entry):
-    from skydelta.io.products import read_detections
+    from skydelta.io.detections import read_detections
 
     return {
         "detections": read_detections(entry.footprints),

@@ -81,7 +81,7 @@ def _most_telling(entries, limit):
 
 def _oddity(entry):
     from skydelta.errors import SkydeltaError
-    from skydelta.io.products import read_detections
+    from skydelta.io.detections import read_detections
 
     if read_status(entry.status).get("status") != "ok":
         return np.inf

@@ -1,0 +1,62 @@
+"""Footprint files: detected sources and the pixels of their footprints."""
+
+import numpy as np
+from astropy.io import fits
+
+from skydelta.detect import SOURCE_DTYPE, SPAN_DTYPE, Detections
+from skydelta.io.native import replacing
+from skydelta.io.products import open_product, primary_with, table_hdu
+
+
+def write_detections(path, detections, provenance=({}, ())):
+    """Detections: SOURCES and SPANS tables, rejections and noise figures in the header.
+
+    Parameters
+    ----------
+    path
+        Destination.
+    detections
+        skydelta.detect.Detections.
+    provenance
+        (header cards, HISTORY sentences).
+    """
+    primary = primary_with(provenance)
+    if np.isfinite(detections.score_rms):
+        primary.header["SCORERMS"] = (detections.score_rms, "scatter of the score in blank sky")
+    if np.isfinite(detections.flux_sigma):
+        primary.header["FLUXSIG"] = (detections.flux_sigma, "[count] median PSF flux error")
+    for reason, count in sorted(detections.rejected.items()):
+        primary.header[f"HIERARCH REJECTED {reason.upper()}"] = count
+    with replacing(path) as partial:
+        fits.HDUList(
+            [
+                primary,
+                table_hdu(detections.sources, "SOURCES", {"x": "pix", "y": "pix"}),
+                table_hdu(detections.spans, "SPANS"),
+            ]
+        ).writeto(partial, overwrite=True)
+
+
+def read_detections(path):
+    """Detections as written by `write_detections`."""
+    with open_product(path) as hdul:
+        header = hdul[0].header
+        rejected = {
+            key.split(" ", 1)[1].lower(): int(header[key])
+            for key in header
+            if key.startswith("REJECTED ")
+        }
+        return Detections(
+            sources=_structured(hdul["SOURCES"], SOURCE_DTYPE),
+            spans=_structured(hdul["SPANS"], SPAN_DTYPE),
+            score_rms=float(header.get("SCORERMS", np.nan)),
+            flux_sigma=float(header.get("FLUXSIG", np.inf)),
+            rejected=rejected,
+        )
+
+
+def _structured(hdu, dtype):
+    out = np.zeros(len(hdu.data), dtype)
+    for name in dtype.names:
+        out[name] = hdu.data[name]
+    return out
