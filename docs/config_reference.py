@@ -17,8 +17,9 @@ HEAD = """# Configuration
 `config.yaml` holds every scientific choice; `workflow/schemas/config.schema.yaml` checks it before
 anything runs and fills in what a configuration of your own leaves out. Change a value on the
 command line (`--config exposures=E.csv`), or put the sections you change into a file of your own
-and name it with `--configfile mine.yaml`. `config/examples` has one for each of four real data
-sets. A changed value reruns the stages that read it, and those after them.
+and name it with `--configfile mine.yaml` (on the command line Snakemake makes text of everything
+below the top level, so sections belong into a file). `config/examples` has one for each of four
+real data sets. A changed value reruns the stages that read it, and those after them.
 
 This page is made from the schema by `python docs/config_reference.py`.
 """

@@ -105,7 +105,7 @@ def test_units_of_arrow_fields(root):
 def test_catalogue_as_the_workflow_writes_it(root):
     repo = Repository(root)
     columns = {c.name: np.zeros(2, "U1" if c.dtype == "U" else c.dtype) for c in COLUMNS}
-    write_catalogue(repo.path("deepDiff_diaSrc", **EXPOSURE), columns, {"visit": 1013665})
+    write_catalogue(repo.path("deepDiff_diaSrc", **EXPOSURE), columns)
     back = repo.get("deepDiff_diaSrc", **EXPOSURE)
     assert back.colnames == [c.name for c in COLUMNS]
     assert back["psfFlux"].unit == u.nJy

@@ -313,8 +313,8 @@ def fit_kernel(stamps, spec, shape, options=None):
         noise.learn(ratio, weights, model, used)
         weights = noise.weights(model)
         reason = _judge_ratio(ratio, weighable, options, floor=0.02)
-        # The model's own error is no fault of a bright star.
-        allowed = 1.0 / np.where(weights > 0, weights, 1.0)
+        # The basis's own error is no fault of a bright star; that a star moved is.
+        allowed = noise.variance(model) + (noise.least_error * np.maximum(model, 0.0)) ** 2
         residual = _core_rms(data - model - back, allowed, good, core)
         reason = _judge_residual(residual, reason, options)
         if iteration > 1 and np.array_equal(used, reason == 0):

@@ -18,10 +18,11 @@ log = logging.getLogger(__name__)
 def stage(snakemake):
     """Run a stage's body under Snakemake.
 
-    Records and warnings go to the rule's log. A SkydeltaError ends the stage: every FITS output
-    becomes a failure marker that later stages pass on, and the job itself succeeds, so that no
-    other exposure is held up. Anything else is a bug: its traceback goes to the log, and the job
-    fails.
+    Records and warnings go to the rule's log. A SkydeltaError ends the stage of one exposure: its
+    FITS product becomes a failure marker that later stages pass on, and the job itself succeeds,
+    so that no other exposure is held up. In a stage of the whole survey, whose products are no
+    FITS files, it fails the job. Anything else is a bug: its traceback goes to the log, and the
+    job fails.
 
     Parameters
     ----------
@@ -36,6 +37,8 @@ def stage(snakemake):
             from skydelta.io.outcome import write_failure
 
             log.error("%s: %s", error.status, error)
+            if not all(str(path).endswith(".fits") for path in snakemake.output):
+                raise
             for path in snakemake.output:
                 write_failure(path, error, name)
         except BaseException:

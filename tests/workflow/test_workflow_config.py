@@ -157,3 +157,8 @@ def test_every_section_reaches_a_rule(root, shipped):
     package = (root / "src/skydelta/survey.py").read_text()
     for key in shipped:
         assert f'"{key}"' in rules or f'config["{key}"]' in package, key
+
+
+def test_reference_page_is_that_of_the_schema():
+    command = [sys.executable, str(ROOT / "docs" / "config_reference.py"), "--check"]
+    subprocess.run(command, check=True)

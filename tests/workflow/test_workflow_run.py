@@ -176,11 +176,12 @@ def copied_package(house, tmp_path):
 @pytest.mark.parametrize(
     ("module", "text", "jobs"),
     [
+        ("detect", "\nEDITED = True\n", from_rule("detect")),
         ("measure", "\nEDITED = True\n", from_rule("measure")),
         ("measure", "\n# a comment changes nothing\n", {}),
         ("report/page", "\nEDITED = True\n", from_rule("report")),
     ],
-    ids=["measure", "comment", "report"],
+    ids=["detect", "measure", "comment", "report"],
 )
 def test_edited_module_reruns_only_the_stages_that_use_it(
     snakemake, tiny_run, tiny_config, copied_package, module, text, jobs

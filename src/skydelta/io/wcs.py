@@ -5,7 +5,7 @@ import re
 import warnings
 
 from astropy.io import fits
-from astropy.wcs import WCS, FITSFixedWarning
+from astropy.wcs import WCS, FITSFixedWarning, WcsError
 
 from skydelta.errors import NoWcsError
 
@@ -26,8 +26,9 @@ def wcs_from_header(header):
         warnings.simplefilter("ignore", FITSFixedWarning)
         try:
             wcs = WCS(_without_alternates(header))
-        except Exception as error:  # wcslib raises a family without a common public base
-            msg = f"the WCS cannot be read: {error}"
+        except (WcsError, ValueError, KeyError, TypeError, MemoryError) as error:
+            reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error)
+            msg = f"the WCS cannot be read: correct its cards ({reason})"
             raise NoWcsError(msg) from error
     if not wcs.has_celestial or wcs.naxis != 2:
         msg = f"the WCS is not a celestial one of two axes: CTYPE1, CTYPE2 = {ctypes}"
