@@ -7,16 +7,8 @@ from scipy.signal import fftconvolve
 
 from skydelta.errors import BadKernelError, TooFewStarsError
 from skydelta.kernel_basis import BasisSpec, gaussian_basis, scaled_spec
-from skydelta.kernel_fit import (
-    FitOptions,
-    Stamps,
-    affordable_order,
-    convolved_stamps,
-    fit_kernel,
-    normal_equations,
-    solve,
-    spatial_system,
-)
+from skydelta.kernel_fit import FitOptions, Stamps, affordable_order, fit_kernel
+from skydelta.kernel_solver import convolved_stamps, normal_equations, solve, spatial_system
 from skydelta.polynomial import chebyshev, n_terms
 from skydelta.psf import adaptive_shape
 

@@ -278,8 +278,10 @@ def _refit_blends(pixels, psf, sources, fits, blended, half):
             x, y = fits["x"][[k]], fits["y"][[k]]
             xi, yi = _pixel(x, pixels), _pixel(y, pixels, axis=0)
             data, variance, good = pixels.stamps(xi, yi, half)
+            reach = half + psf.size // 2
             for other in members:
-                if other != k:
+                apart = max(abs(fits["x"][other] - x[0]), abs(fits["y"][other] - y[0]))
+                if other != k and apart <= reach:
                     data = data - _model_on(psf, fits, other, xi[0], yi[0], half) * good
             result = _fit_stamps(
                 (data, variance, good), psf, x, y, xi, yi, half, sources["is_dipole"][[k]]

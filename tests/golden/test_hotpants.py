@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 
 from skydelta.kernel_basis import BasisSpec
-from skydelta.kernel_fit import convolved_stamps, normal_equations, solve, spatial_system
+from skydelta.kernel_solver import convolved_stamps, normal_equations, solve, spatial_system
 
 SCALING = np.array(
     [
