@@ -1,5 +1,6 @@
 """What every stage's script has in common: its log, its failures, its provenance."""
 
+import ctypes
 import json
 import logging
 import sys
@@ -30,6 +31,7 @@ def stage(snakemake):
         The object Snakemake gives a script.
     """
     name = snakemake.rule
+    _keep_freed_memory()
     with _logging_to(snakemake.log[0], name):
         try:
             yield
@@ -44,6 +46,24 @@ def stage(snakemake):
         except BaseException:
             log.exception("uncaught")
             raise
+
+
+def _keep_freed_memory():
+    """Let glibc reuse the memory of freed arrays.
+
+    By default it returns every large array to the system and gets new pages, zeroed one by one,
+    for the next: a third of the CPU time of a stage on large images. Elsewhere nothing changes.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    for parameter, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**28)):
+        mallopt(parameter, value)
+
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+"""Parameters of mallopt(3)."""
 
 
 @contextmanager

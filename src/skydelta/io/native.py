@@ -265,11 +265,28 @@ def mark_unusable(exposure):
     if not finite.any():
         msg = "the image has no finite pixel"
         raise BadImageError(msg)
+    # NaN fails both comparisons.
+    known = (exposure.variance > 0) & (exposure.variance < np.inf)
+    bad = ~(known & finite)
+    if not bad.any():
+        return exposure
+    unflagged = bad & ~exposure.mask.any("NO_DATA")
+    if not unflagged.any() and finite.all():
+        if bad.all():
+            raise _no_variance()
+        return exposure  # as our own products are: what is bad is flagged already
+    return _marked(exposure, finite, known, bad, unflagged)
+
+
+def _no_variance():
+    return BadVarianceError("the variance is nowhere positive")
+
+
+def _marked(exposure, finite, known, bad, unflagged):
+    """`mark_unusable` where something has to be marked."""
     usable = finite & ~exposure.mask.any("NO_DATA")
-    positive = exposure.variance > 0
-    if not (positive & usable).any():
-        msg = "the variance is nowhere positive"
-        raise BadVarianceError(msg)
+    if not (known & usable).any():
+        raise _no_variance()
     negative = np.count_nonzero((exposure.variance < 0) & usable)
     if negative > 0.01 * np.count_nonzero(usable):
         msg = (
@@ -277,10 +294,6 @@ def mark_unusable(exposure):
             "or was a background subtracted from it?"
         )
         raise BadVarianceError(msg, n_negative=int(negative))
-    bad = ~(finite & positive & np.isfinite(exposure.variance))
-    new = bad & usable
-    if not bad.any():
-        return exposure
     marked = exposure.replace(
         mask=exposure.mask.with_plane("NO_DATA", bad),
         image=np.where(finite, exposure.image, np.float32(0)),
@@ -288,9 +301,9 @@ def mark_unusable(exposure):
     )
     if negative:
         return marked.noted(f"{negative} pixels of negative variance were set to NO_DATA")
-    if new.any():
+    if unflagged.any():
         return marked.noted(
-            f"{np.count_nonzero(new)} unmasked pixels without finite value and positive variance "
-            "were set to NO_DATA"
+            f"{np.count_nonzero(unflagged)} unmasked pixels without finite value and positive "
+            "variance were set to NO_DATA"
         )
     return marked
