@@ -97,7 +97,9 @@ def main():
             total += cpu
             print(f"{stage:>12} {cpu:8.2f} {imports_of(stage):8.2f} {memory:8.0f}", flush=True)
         print(f"{'sum':>12} {total:8.2f}")
-        print(f"{'whole run':>12} {whole:8.2f}   Snakemake, the catalogue job and all children")
+        idle = cpu_of([part for part in command if part != "--forceall"])
+        print(f"{'whole run':>12} {whole:8.2f}   all children of one snakemake, itself included")
+        print(f"{'no-op run':>12} {idle:8.2f}   the same command with nothing to do")
         print(f"{'empty':>12} {cpu_of([sys.executable, '-c', '']):8.2f}")
 
 

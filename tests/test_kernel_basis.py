@@ -80,13 +80,13 @@ def test_parity():
 class TestWidths:
     def test_rule(self):
         """sigma_K / 2, sigma_K, 2 sigma_K with sigma_K^2 = sigma_s^2 - sigma_t^2 (2026 rule)."""
-        spec = scaled_spec(2.5, 1.5)
+        spec = scaled_spec(2.5, 1.5, degrees=(4, 2, 2))
         assert spec.sigmas == pytest.approx((1.0, 2.0, 4.0))
         assert spec.degrees == (4, 2, 2)
         assert spec.size == 25
 
     def test_not_below_the_pixel(self):
-        assert scaled_spec(1.9, 1.8).sigmas == pytest.approx((0.7, 1.4, 2.8))
+        assert scaled_spec(1.9, 1.8).sigmas == pytest.approx((0.7, 1.4, 2.8, 5.6))
 
     def test_symmetric_in_the_two_images(self):
         assert scaled_spec(1.5, 2.5) == scaled_spec(2.5, 1.5)
@@ -97,7 +97,7 @@ class TestWidths:
         assert below == pytest.approx(above, abs=0.01)
 
     def test_equal_seeing(self):
-        assert scaled_spec(2.0, 2.0).sigmas == (0.7, 1.5, 3.0)
+        assert scaled_spec(2.0, 2.0).sigmas == (0.7, 1.5, 3.0, 6.0)
 
     @pytest.mark.parametrize(
         ("widest", "size"), [(1.0, 21), (3.0, 21), (4.0, 25), (4.2, 25), (5.0, 31), (9.0, 35)]

@@ -141,7 +141,7 @@ class TestRejection:
         assert not solution.used[variable].any()
         assert (solution.reason[variable] == 1).all()
         assert solution.used.sum() >= 33
-        assert solution.kernel.sum == pytest.approx(3.0, rel=2e-3)
+        assert solution.kernel.sum == pytest.approx(3.0, rel=5e-3)
         assert solution.flux_ratio[variable] == pytest.approx([0.5, 1.6, 1.25], rel=0.02)
 
     def test_artefacts(self):
@@ -153,7 +153,7 @@ class TestRejection:
         changed = stamps_of(science, stamps.template, stamps.x, stamps.y, 100.0)
         solution = fit_kernel(changed, spec, SHAPE)
         assert solution.reason[5] in (1, 2)
-        assert solution.kernel.sum == pytest.approx(3.0, rel=2e-3)
+        assert solution.kernel.sum == pytest.approx(3.0, rel=5e-3)
 
     def test_masked_pixels_do_not_matter(self):
         spec = scaled_spec(2.2, 1.5)

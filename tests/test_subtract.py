@@ -65,7 +65,7 @@ class TestGaussians:
         cards |= {"KCOND", "KNSTAR", "KNREJ", "KSIZE", "KNBASIS", "KITER", "KRESID"}
         cards |= {"SCIFWHM", "TMPFWHM", "TMPSCALE", "ZPSOURCE"}
         assert cards <= set(meta)
-        assert meta["KNBASIS"][0] == 27
+        assert meta["KNBASIS"][0] == 28
         assert meta["SCIFWHM"][0] == pytest.approx(2.3548 * 2.2, rel=1e-3)
         assert meta["TMPFWHM"][0] == pytest.approx(2.3548 * 1.6, rel=1e-3)
         assert meta["KNSTAR"][0] + meta["KNREJ"][0] == len(gaussians[2].stars)
@@ -287,7 +287,7 @@ class TestOptions:
         assert section["stars"]["max_snr"] is None
 
     def test_scaled(self):
-        assert BasisOptions().spec(2.5, 1.5).sigmas == pytest.approx((1.0, 2.0, 4.0))
+        assert BasisOptions().spec(2.5, 1.5).sigmas == pytest.approx((1.0, 2.0, 4.0, 8.0))
         assert BasisOptions(size=27).spec(2.5, 1.5).size == 27
 
     def test_tutorial_basis(self):

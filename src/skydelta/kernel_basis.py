@@ -10,8 +10,9 @@ SIGMA_MIN = 0.7
 BETA = 2.0
 """Ratio of consecutive Gaussian widths."""
 
-DEFAULT_SIGMAS = (0.7, 1.5, 3.0)
-DEFAULT_DEGREES = (4, 2, 2)
+DEFAULT_SIGMAS = (0.7, 1.5, 3.0, 6.0)
+DEFAULT_DEGREES = (4, 2, 2, 0)
+"""As in the LSST stack, and a wide Gaussian for the wings, which differ with the seeing."""
 SIZE_LIMITS = (21, 35)
 
 _ZERO_SUM = 1e-6
@@ -84,7 +85,7 @@ def scaled_spec(sigma_science, sigma_template, *, degrees=DEFAULT_DEGREES, size_
     -------
     BasisSpec
         Widths BETA^k max(SIGMA_MIN, sigma_K / BETA) with sigma_K^2 = |sigma_s^2 - sigma_t^2|;
-        DEFAULT_SIGMAS for equal seeing and three Gaussians.
+        DEFAULT_SIGMAS for equal seeing and as many Gaussians.
     """
     difference = abs(sigma_science**2 - sigma_template**2)
     if difference < 1e-6 and len(degrees) == len(DEFAULT_SIGMAS):

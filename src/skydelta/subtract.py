@@ -8,7 +8,13 @@ import numpy as np
 from skydelta.background import estimate_background
 from skydelta.convolve import convolve_local, convolve_spatial
 from skydelta.exposure import Exposure
-from skydelta.kernel_basis import DEFAULT_DEGREES, BasisSpec, kernel_size, scaled_spec
+from skydelta.kernel_basis import (
+    DEFAULT_DEGREES,
+    DEFAULT_SIGMAS,
+    BasisSpec,
+    kernel_size,
+    scaled_spec,
+)
 from skydelta.kernel_fit import FitOptions, KernelSolution, fit_kernel
 from skydelta.kernel_stars import StarOptions, cut_stamps, kernel_stars
 from skydelta.mask import PLANES, UNUSABLE, Mask, add_planes
@@ -41,7 +47,7 @@ class BasisOptions:
     """
 
     scale_by_fwhm: bool = True
-    sigmas: tuple = (0.7, 1.5, 3.0)
+    sigmas: tuple = DEFAULT_SIGMAS
     degrees: tuple = DEFAULT_DEGREES
     size: int | None = None
 
