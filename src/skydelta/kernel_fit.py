@@ -100,7 +100,8 @@ class KernelSolution:
     kernel
         SpatialKernel.
     sum_error
-        Standard error of the kernel sum.
+        Standard error of the kernel sum: the formal one or, if larger, that of a jackknife over
+        the stars.
     flux_error
         Relative error of the matched template's fluxes beyond the noise, from stars left out of
         the fit in turn: what registration, PSF variation and the basis leave over.
@@ -205,7 +206,8 @@ def fit_kernel(stamps, spec, shape, options=None):
         msg = f"the kernel sum is {fit.kernel.sum:.4g}: the images do not show the same sky"
         raise BadKernelError(msg, kernel_sum=fit.kernel.sum)
     pure_weights = good / noise.variance(model)
-    flux_error = _left_out_error(problem, equations, weights, pure_weights, used, fit)
+    flux_error, sum_scatter = _left_out_errors(problem, equations, weights, pure_weights, used, fit)
+    sum_error = max(fit.sum_error, sum_scatter)
     if flux_error > _MAX_FLUX_ERROR:
         msg = (
             f"stars left out of the fit are predicted to {flux_error:.0%} only: the images do not "
@@ -219,14 +221,14 @@ def fit_kernel(stamps, spec, shape, options=None):
         n,
         fit.kernel.order,
         fit.kernel.sum,
-        fit.sum_error,
+        sum_error,
         flux_error,
         fit.condition,
         iteration,
     )
     return KernelSolution(
         kernel=fit.kernel,
-        sum_error=fit.sum_error,
+        sum_error=sum_error,
         flux_error=flux_error,
         condition=fit.condition,
         used=used,
@@ -303,25 +305,32 @@ class _Fit:
         return part, self.background_at[rows, None]
 
 
-def _left_out_error(problem, equations, weights, pure_weights, used, fit, folds=5):
-    """Scatter of the flux ratios of stars that the kernel was not fitted to, noise taken off."""
+def _left_out_errors(problem, equations, weights, pure_weights, used, fit, folds=5):
+    """What leaving stars out in turn shows: (flux error, error of the kernel sum).
+
+    The first is the scatter of the flux ratios of stars that the kernel was not fitted to, noise
+    taken off; the second the delete-a-group jackknife of the kernel sum.
+    """
     members = np.flatnonzero(used)
     if members.size < 3:
-        return np.nan
+        return np.nan, 0.0
     folds = min(folds, members.size)
     orders = fit.kernel.order, fit.kernel.background_order
     deviation, noise = np.empty(members.size), np.empty(members.size)
+    sums = []
     for fold in range(folds):
         out = np.arange(members.size) % folds == fold
         rows = members[out]
         kept = used.copy()
         kept[rows] = False
         trial = problem.solve(equations, kept, orders)
+        sums.append(trial.kernel.sum)
         model, back = trial.model(problem.design, rows)
         ratio = _flux_ratio(model, back, problem.data[rows], weights[rows])
         deviation[out] = ratio - 1.0
         noise[out] = _flux_ratio_noise(weights[rows], pure_weights[rows], model)
-    return _excess_scatter(deviation, noise)
+    jackknife = np.sqrt((folds - 1) * np.var(sums))
+    return _excess_scatter(deviation, noise), float(jackknife)
 
 
 def _excess_scatter(deviation, noise):
