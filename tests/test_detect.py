@@ -7,11 +7,11 @@ from skydelta.detect import (
     SPAN_DTYPE,
     DetectOptions,
     detect,
-    score_image,
 )
 from skydelta.errors import BadSubtractionError
 from skydelta.mask import UNUSABLE, Mask
 from skydelta.psf import FWHM_PER_SIGMA
+from skydelta.score import score_image
 
 SIGMA = 2.0
 FWHM = FWHM_PER_SIGMA * SIGMA

@@ -200,7 +200,6 @@ class TestDipole:
 class TestFlags:
     PLANES = (
         ("bad", "BAD"),
-        ("bad", "BAD_TEMPLATE"),
         ("saturated", "SAT"),
         ("saturatedTemplate", "SAT_TEMPLATE"),
         ("cr", "CR"),

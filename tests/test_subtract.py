@@ -4,6 +4,7 @@ from scenes import make_exposure, star_field, tan_wcs, white_noise
 from scipy.ndimage import binary_dilation
 
 from skydelta.errors import BadKernelError, TooFewStarsError
+from skydelta.io.differences import read_difference, write_difference
 from skydelta.kernel import SpatialKernel
 from skydelta.kernel_basis import BasisSpec, gaussian_basis
 from skydelta.kernel_fit import FitOptions
@@ -344,3 +345,16 @@ def test_wcs_of_other_sky_is_not_looked_at():
     """Subtraction is pixel by pixel: registration is the template stage's."""
     science = scene(1, 2.2, variance=4.0, wcs=tan_wcs(SHAPE, ra=10))
     assert subtract(science, scene(2, 1.6)).exposure.wcs is science.wcs
+
+
+def test_two_stars_tell_no_flux_error(tmp_path):
+    """What is not known is not in the product's header (FITS has no NaN), and a note says so."""
+    stars = np.array([120.0, 280.0]), np.array([150.0, 260.0])
+    science = scene(1, 2.2, scale=RATIO, variance=4.0, stars=stars)
+    template = scene(2, 1.6, variance=0.2, stars=stars, photo_calib=PhotoCalib(1.0))
+    options = SubtractOptions(fit=FitOptions(min_stars=2))
+    write_difference(tmp_path / "d.fits", subtract(science, template, options=options))
+    back, kernel = read_difference(tmp_path / "d.fits")
+    assert kernel.sum == pytest.approx(RATIO, rel=0.05)
+    assert "KFLUXERR" not in back.meta
+    assert any("errors hold noise only" in note for note in back.notes)

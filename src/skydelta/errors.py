@@ -16,12 +16,6 @@ class SkydeltaError(Exception):
         self.details = details
 
 
-class ConfigError(SkydeltaError):
-    """A configuration value that does not fit the schema or another value."""
-
-    status = "bad_config"
-
-
 class TableError(SkydeltaError):
     """One of the two input tables is malformed; nothing can start."""
 

@@ -20,15 +20,13 @@ PLANES = {
     "SUSPECT": 7,
     "NO_DATA": 8,
     "SAT_TEMPLATE": 9,
-    "BAD_TEMPLATE": 10,
-    "CR_TEMPLATE": 11,
-    "INEXACT_PSF": 12,
+    "CR_TEMPLATE": 10,
 }
 
 MAX_BIT = 30
 """Highest usable bit: masks are written as 32-bit signed integers."""
 
-UNUSABLE = ("BAD", "SAT", "CR", "EDGE", "NO_DATA", "SAT_TEMPLATE", "BAD_TEMPLATE")
+UNUSABLE = ("BAD", "SAT", "CR", "EDGE", "NO_DATA", "SAT_TEMPLATE")
 """Planes whose pixels carry no information about the sky."""
 
 

@@ -9,21 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skydelta.mask import UNUSABLE
+from skydelta.cutouts import CHUNK, Pixels, flat, pixel
 from skydelta.psf import shift_stamps
+from skydelta.psf_fit import fit_positions, project
 from skydelta.stars import adaptive_moments
 
 APERTURES = (3.0, 4.5, 6.0, 9.0, 12.0)
 """Radii of the circular apertures, px."""
 
-_CHUNK = 1000
-_MAX_STEP = 0.5
-_MAX_SHIFT = 2.0
-_CENTROID_ROUNDS = 6
-_BLEND_ROUNDS = 3
-
 _FLAG_PLANES = {
-    "bad": ("BAD", "BAD_TEMPLATE"),
+    "bad": ("BAD",),
     "saturated": ("SAT",),
     "saturatedTemplate": ("SAT_TEMPLATE",),
     "cr": ("CR",),
@@ -81,7 +76,7 @@ def measure(
     ny, nx = difference.shape
     fwhm = difference.psf.compute_shape((nx - 1) / 2, (ny - 1) / 2).fwhm
     half = int(np.clip(np.ceil(options.stamp_fwhm * fwhm), 5, difference.psf.size // 2))
-    fits = _fit_positions(difference, sources, half)
+    fits = fit_positions(difference, sources, half)
     columns = _identity_columns(sources)
     columns |= _position_columns(difference.wcs, sources, fits)
     # A dipole's position is that of the pair; forced fluxes are taken there, too.
@@ -94,217 +89,6 @@ def measure(
     columns |= _psf_columns(fits, kernel_error * np.abs(matched))
     columns |= _flag_columns(difference, sources, detections.spans, x, y)
     return columns
-
-
-def _psf_stamps(psf, x, y, half):
-    """Centred stamps cut to the half width."""
-    middle = psf.size // 2
-    cut = slice(middle - half, middle + half + 1)
-    return psf.stamps(x, y)[:, cut, cut]
-
-
-class _Pixels:
-    """Cut-outs of an exposure with its unusable pixels told apart; no full plane is copied."""
-
-    def __init__(self, exposure):
-        self.exposure = exposure
-        self.shape = exposure.shape
-        self.unusable = np.int32(exposure.mask.bits(*UNUSABLE))
-
-    def indices(self, x, y, half):
-        """Rows, columns of the boxes about integer pixels, clipped, and which lie inside."""
-        ny, nx = self.shape
-        offset = np.arange(-half, half + 1)
-        rows = y[:, None, None] + offset[:, None]
-        columns = x[:, None, None] + offset
-        inside = (rows >= 0) & (rows < ny) & (columns >= 0) & (columns < nx)
-        return np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1), inside
-
-    def bits(self, x, y, half):
-        """(n, 2 half + 1, 2 half + 1) mask values; 0 beyond the image."""
-        rows, columns, inside = self.indices(x, y, half)
-        return np.where(inside, self.exposure.mask.array[rows, columns], np.int32(0))
-
-    def stamps(self, x, y, half):
-        """(data, variance, good) about integer pixels, float64; bad pixels hold zeros."""
-        rows, columns, inside = self.indices(x, y, half)
-        variance = self.exposure.variance[rows, columns]
-        good = inside & (variance > 0)
-        good &= (self.exposure.mask.array[rows, columns] & self.unusable) == 0
-        data = np.where(good, self.exposure.image[rows, columns], np.float32(0))
-        return data.astype(float), np.where(good, variance, np.float32(0)).astype(float), good
-
-    def level(self):
-        """Median of a sample of the usable pixels."""
-        sample = slice(None, None, 4), slice(None, None, 4)
-        usable = (self.exposure.mask.array[sample] & self.unusable) == 0
-        usable &= self.exposure.variance[sample] > 0
-        values = self.exposure.image[sample][usable]
-        return float(np.median(values)) if values.size else 0.0
-
-
-def _fit_positions(exposure, sources, half):
-    """PSF fits of all sources: position free, neighbours of a blend fitted in turn.
-
-    In every round each source is fitted to the image less the models of the others in its
-    footprint.
-    """
-    pixels = _Pixels(exposure)
-    x, y = sources["x"].astype(float), sources["y"].astype(float)
-    fits = _fit_all(pixels, exposure.psf, x, y, half, sources["is_dipole"])
-    blended = np.flatnonzero(sources["is_deblended"])
-    if blended.size:
-        for _ in range(_BLEND_ROUNDS):
-            _refit_blends(pixels, exposure.psf, sources, fits, blended, half)
-    return fits
-
-
-def _fit_all(pixels, psf, x, y, half, fixed):
-    parts = []
-    for start in range(0, max(len(x), 1), _CHUNK):
-        cut = slice(start, start + _CHUNK)
-        xi, yi = _pixel(x[cut], pixels), _pixel(y[cut], pixels, axis=0)
-        stamps = pixels.stamps(xi, yi, half)
-        parts.append(_fit_stamps(stamps, psf, x[cut], y[cut], xi, yi, half, fixed[cut]))
-    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
-
-
-def _pixel(at, pixels, axis=1):
-    """Nearest pixel inside the image."""
-    return np.clip(np.rint(at).astype(int), 0, pixels.shape[axis] - 1)
-
-
-def _fit_stamps(stamps, psf, x, y, xi, yi, half, fixed):
-    """Flux and position by Gauss-Newton steps; `fixed` sources keep their position."""
-    data, variance, good = stamps
-    centred = _psf_stamps(psf, x, y, half)
-    dx, dy = x - xi, y - yi
-    free = ~fixed
-    start_dx, start_dy = dx.copy(), dy.copy()
-    for _ in range(_CENTROID_ROUNDS):
-        phi = shift_stamps(centred, dx, dy) * good
-        flux = _project(phi, data)
-        gx, gy = _gradients(phi)
-        matrix, right = _position_system(phi, gx * good, gy * good, data, flux)
-        step = np.linalg.solve(matrix, right[..., None])[..., 0]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            move = np.where(np.abs(flux)[:, None] > 0, step[:, 1:] / flux[:, None], 0.0)
-        move = np.clip(np.nan_to_num(move), -_MAX_STEP, _MAX_STEP)
-        dx = np.where(free, _within(dx + move[:, 0], start_dx), dx)
-        dy = np.where(free, _within(dy + move[:, 1], start_dy), dy)
-        if not np.any(np.abs(move[free]) > 1e-3):
-            break
-    phi = shift_stamps(centred, dx, dy) * good
-    flux = _project(phi, data)
-    norm = (phi**2).sum(axis=(1, 2))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        flux_error = np.sqrt((phi**2 * variance).sum(axis=(1, 2))) / norm
-        residual = data - flux[:, None, None] * phi
-        chi2 = np.where(variance > 0, residual**2 / np.where(variance > 0, variance, 1), 0)
-    x_error, y_error = _position_errors(phi, good, variance, flux)
-    stuck = free & ((np.abs(dx - start_dx) >= _MAX_SHIFT) | (np.abs(dy - start_dy) >= _MAX_SHIFT))
-    share = norm / np.maximum((shift_stamps(centred, dx, dy) ** 2).sum(axis=(1, 2)), 1e-300)
-    return {
-        "x": xi + dx,
-        "y": yi + dy,
-        "x_error": x_error,
-        "y_error": y_error,
-        "flux": flux,
-        "flux_error": flux_error,
-        "chi2": chi2.sum(axis=(1, 2)),
-        "n_data": good.sum(axis=(1, 2)),
-        "area": np.where(norm > 0, phi.sum(axis=(1, 2)) ** 2 / np.where(norm > 0, norm, 1), 0.0),
-        "bad_position": stuck,
-        "bad_flux": ~np.isfinite(flux) | ~(flux_error > 0) | (share < 0.5),
-    }
-
-
-def _within(value, start):
-    return np.clip(value, start - _MAX_SHIFT, start + _MAX_SHIFT)
-
-
-def _project(phi, data):
-    """Least-squares amplitude of phi in the data."""
-    norm = (phi**2).sum(axis=(1, 2))
-    return (phi * data).sum(axis=(1, 2)) / np.where(norm > 0, norm, np.inf)
-
-
-def _gradients(phi):
-    """Minus the derivatives of stamps along x and y: what a shift by +1 px adds, to first order."""
-    gy, gx = np.gradient(phi, axis=(1, 2))
-    return -gx, -gy
-
-
-def _flat(stamps):
-    """(..., size, size) as (..., size * size), for no stamps at all, too."""
-    return stamps.reshape(*stamps.shape[:-2], stamps.shape[-2] * stamps.shape[-1])
-
-
-def _position_system(phi, gx, gy, data, flux):
-    """Normal equations of (flux, flux dx, flux dy), scaled rows, slightly damped."""
-    rows = _flat(np.stack([phi, gx, gy], axis=1))
-    residual = _flat(data - flux[:, None, None] * phi)
-    matrix = rows @ rows.transpose(0, 2, 1)
-    trace = np.trace(matrix, axis1=1, axis2=2)
-    matrix = matrix + (1e-9 * trace + 1e-30)[:, None, None] * np.eye(3)
-    return matrix, np.einsum("nkp,np->nk", rows, residual)
-
-
-def _position_errors(phi, good, variance, flux):
-    """Standard errors of x and y for equal weights and the given pixel variances."""
-    gx, gy = _gradients(phi)
-    rows = _flat(np.stack([phi, gx * good, gy * good], axis=1))
-    matrix = rows @ rows.transpose(0, 2, 1)
-    trace = np.trace(matrix, axis1=1, axis2=2)
-    inverse = np.linalg.inv(matrix + (1e-9 * trace + 1e-30)[:, None, None] * np.eye(3))
-    noise = (rows * _flat(variance)[:, None]) @ rows.transpose(0, 2, 1)
-    covariance = inverse @ noise @ inverse
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scale = 1.0 / np.abs(flux)
-        return (
-            np.sqrt(covariance[:, 1, 1]) * scale,
-            np.sqrt(covariance[:, 2, 2]) * scale,
-        )
-
-
-def _refit_blends(pixels, psf, sources, fits, blended, half):
-    """One round over the blended sources, brightest first, each on the others' residual."""
-    order = blended[np.argsort(-np.abs(fits["flux"][blended]), kind="stable")]
-    groups = {}
-    for k in order:
-        groups.setdefault(int(sources["footprint"][k]), []).append(k)
-    for members in groups.values():
-        for k in members:
-            x, y = fits["x"][[k]], fits["y"][[k]]
-            xi, yi = _pixel(x, pixels), _pixel(y, pixels, axis=0)
-            data, variance, good = pixels.stamps(xi, yi, half)
-            reach = half + psf.size // 2
-            for other in members:
-                apart = max(abs(fits["x"][other] - x[0]), abs(fits["y"][other] - y[0]))
-                if other != k and apart <= reach:
-                    data = data - _model_on(psf, fits, other, xi[0], yi[0], half) * good
-            result = _fit_stamps(
-                (data, variance, good), psf, x, y, xi, yi, half, sources["is_dipole"][[k]]
-            )
-            for name, value in result.items():
-                fits[name][k] = value[0]
-
-
-def _model_on(psf, fits, k, xi, yi, half):
-    """The fitted model of source k on the stamp about pixel (xi, yi)."""
-    out = np.zeros((2 * half + 1, 2 * half + 1))
-    if not np.isfinite(fits["flux"][k]):
-        return out
-    images, x0, y0 = psf.images([fits["x"][k]], [fits["y"][k]])
-    left, bottom = xi - half, yi - half
-    size = psf.size
-    xa, xb = max(left, x0[0]), min(left + 2 * half + 1, x0[0] + size)
-    ya, yb = max(bottom, y0[0]), min(bottom + 2 * half + 1, y0[0] + size)
-    if xa < xb and ya < yb:
-        out[ya - bottom : yb - bottom, xa - left : xb - left] = (
-            fits["flux"][k] * images[0][ya - y0[0] : yb - y0[0], xa - x0[0] : xb - x0[0]]
-        )
-    return out
 
 
 def _identity_columns(sources):
@@ -352,13 +136,13 @@ def _psf_columns(fits, matching_error):
 
 def _aperture_columns(exposure, x, y, radii):
     """Aperture sums; the edge is one pixel wide and linear, so that areas are exact to 0.3 %."""
-    pixels = _Pixels(exposure)
+    pixels = Pixels(exposure)
     half = int(np.ceil(max(radii))) + 1
     sums = {r: np.zeros((3, len(x))) for r in radii}
     offset = np.arange(-half, half + 1)
-    for start in range(0, len(x), _CHUNK):
-        cut = slice(start, start + _CHUNK)
-        xi, yi = _pixel(x[cut], pixels), _pixel(y[cut], pixels, axis=0)
+    for start in range(0, len(x), CHUNK):
+        cut = slice(start, start + CHUNK)
+        xi, yi = pixel(x[cut], pixels), pixel(y[cut], pixels, axis=0)
         data, variance, good = pixels.stamps(xi, yi, half)
         distance = np.hypot(
             offset[None, None, :] - (x[cut] - xi)[:, None, None],
@@ -381,12 +165,12 @@ def _shape_columns(exposure, x, y, half):
     """Second moments of the sources under matched Gaussian weights, sign removed."""
     n = len(x)
     moments = np.full((3, n), np.nan)
-    pixels = _Pixels(exposure)
+    pixels = Pixels(exposure)
     ny, nx = exposure.shape
     sigma = exposure.psf.compute_shape((nx - 1) / 2, (ny - 1) / 2).determinant_radius
-    for start in range(0, n, _CHUNK):
-        cut = slice(start, start + _CHUNK)
-        xi, yi = _pixel(x[cut], pixels), _pixel(y[cut], pixels, axis=0)
+    for start in range(0, n, CHUNK):
+        cut = slice(start, start + CHUNK)
+        xi, yi = pixel(x[cut], pixels), pixel(y[cut], pixels, axis=0)
         data, _, _ = pixels.stamps(xi, yi, half)
         core = data[:, half - 1 : half + 2, half - 1 : half + 2].sum(axis=(1, 2))
         sign = np.where(core < 0, -1.0, 1.0)
@@ -404,11 +188,11 @@ def _forced_columns(name, exposure, x, y):
     n = len(x)
     flux, error = np.full(n, np.nan), np.full(n, np.nan)
     flag = np.ones(n, bool)
-    pixels = _Pixels(exposure)
+    pixels = Pixels(exposure)
     half = exposure.psf.size // 2
-    for start in range(0, n, _CHUNK):
-        cut = slice(start, start + _CHUNK)
-        xi, yi = _pixel(x[cut], pixels), _pixel(y[cut], pixels, axis=0)
+    for start in range(0, n, CHUNK):
+        cut = slice(start, start + CHUNK)
+        xi, yi = pixel(x[cut], pixels), pixel(y[cut], pixels, axis=0)
         data, variance, good = pixels.stamps(xi, yi, half)
         phi = shift_stamps(exposure.psf.stamps(x[cut], y[cut]), x[cut] - xi, y[cut] - yi)
         ring = good & (phi < 0.02 * phi.max(axis=(1, 2), keepdims=True))
@@ -425,22 +209,22 @@ def _forced_columns(name, exposure, x, y):
 
 def _light_under_psf(exposure, x, y):
     """All light at given positions, as a PSF flux above the image's median level."""
-    pixels = _Pixels(exposure)
+    pixels = Pixels(exposure)
     half = exposure.psf.size // 2
     level = pixels.level()
     light = np.zeros(len(x))
-    for start in range(0, len(x), _CHUNK):
-        cut = slice(start, start + _CHUNK)
-        xi, yi = _pixel(x[cut], pixels), _pixel(y[cut], pixels, axis=0)
+    for start in range(0, len(x), CHUNK):
+        cut = slice(start, start + CHUNK)
+        xi, yi = pixel(x[cut], pixels), pixel(y[cut], pixels, axis=0)
         data, _, good = pixels.stamps(xi, yi, half)
         phi = shift_stamps(exposure.psf.stamps(x[cut], y[cut]), x[cut] - xi, y[cut] - yi) * good
-        light[cut] = _project(phi, data - level * good)
+        light[cut] = project(phi, data - level * good)
     return light
 
 
 def _ring_median(data, ring):
     """Median of each stamp over its ring; 0 where the ring is empty."""
-    values = _flat(np.where(ring, data, np.nan))
+    values = flat(np.where(ring, data, np.nan))
     empty = ~ring.any(axis=(1, 2))
     values[empty] = 0.0
     return np.nanmedian(values, axis=1)
@@ -454,7 +238,7 @@ def _flag_columns(exposure, sources, spans, x, y):
     ny, nx = exposure.shape
     xi = np.clip(np.rint(x).astype(int), 0, nx - 1)
     yi = np.clip(np.rint(y).astype(int), 0, ny - 1)
-    near = _Pixels(exposure).bits(xi, yi, 1).reshape(n, 9)
+    near = Pixels(exposure).bits(xi, yi, 1).reshape(n, 9)
     centre = np.bitwise_or.reduce(near, axis=1) if n else np.zeros(0, np.int32)
     columns = {}
     for flag, planes in _FLAG_PLANES.items():

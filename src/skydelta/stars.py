@@ -19,7 +19,7 @@ STAR_DTYPE = np.dtype(
 )
 """Columns of `find_stars`: x, y in 0-based px; flux and peak in counts; moments in px^2."""
 
-_HOLES = ("BAD", "CR", "EDGE", "NO_DATA", "BAD_TEMPLATE", "CR_TEMPLATE")
+_HOLES = ("BAD", "CR", "EDGE", "NO_DATA", "CR_TEMPLATE")
 _SATURATED = ("SAT", "SAT_TEMPLATE")
 
 _SIZE_SCATTER = 0.06

@@ -296,11 +296,10 @@ def _with_calibration(exposure, science, template, solution):
 def _kernel_cards(solution, stars, spec, options):
     used = int(solution.used.sum())
     median = float(np.median(solution.residual[solution.used]))
-    return {
+    cards = {
         "METHOD": ("AL", "Alard-Lupton, template convolved"),
         "KSUM": (solution.kernel.sum, "science counts per template count"),
         "KSUMERR": (solution.sum_error, "its standard error"),
-        "KFLUXERR": (solution.flux_error, "relative flux error of the matched template"),
         "KORDER": (solution.kernel.order, "degree of the kernel's spatial polynomial"),
         "KBGORDER": (solution.kernel.background_order, "degree of the background"),
         "KORDREQ": (options.fit.order, "degree asked for"),
@@ -312,11 +311,19 @@ def _kernel_cards(solution, stars, spec, options):
         "KITER": (solution.iterations, "rejection rounds"),
         "KRESID": (median, "median core residual of the stars, in sigma"),
     }
+    if np.isfinite(solution.flux_error):
+        text = "relative flux error of the matched template"
+        cards["KFLUXERR"] = (solution.flux_error, text)
+    return cards
 
 
 def _fallback_notes(solution, options):
     notes = []
     used = int(solution.used.sum())
+    if not np.isfinite(solution.flux_error):
+        notes.append(
+            f"{used} stars are too few to tell the kernel's own flux error: errors hold noise only"
+        )
     for what, got, asked in (
         ("kernel", solution.kernel.order, options.fit.order),
         ("background", solution.kernel.background_order, options.fit.background_order),

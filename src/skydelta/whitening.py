@@ -43,7 +43,9 @@ def noise_power(terms, n):
     Parameters
     ----------
     terms
-        Sequence of (variance, [kernels]), kernels being centred odd stamps, possibly none.
+        Sequence of (variance, [kernels]) or (variance, [kernels], correlation): kernels are centred
+        odd stamps, possibly none, the correlation the image's own autocorrelation before them, of
+        sum 1.
     n
         Grid size.
 
@@ -53,12 +55,19 @@ def noise_power(terms, n):
         (n, n), variance per pixel at each frequency.
     """
     power = np.zeros((n, n))
-    for variance, kernels in terms:
+    for variance, kernels, *correlation in terms:
         term = np.full((n, n), float(variance))
+        for rho in correlation:
+            term = term * spectrum(rho, n)
         for kernel in kernels:
             term = term * np.abs(transform(kernel, n)) ** 2
         power += term
     return power
+
+
+def spectrum(correlation, n):
+    """(n, n) transform of an autocorrelation; 1 for None, which stands for white noise."""
+    return 1.0 if correlation is None else np.maximum(transform(correlation, n).real, 0.0)
 
 
 def whitening_kernel(power, size):
@@ -101,9 +110,9 @@ def decorrelation_kernel(kernel, variance_science, variance_template, correlatio
     rho_size = 1 if correlation is None else correlation.shape[-1]
     n = grid_size(2 * size, kernel.shape[-1], rho_size)
     matched = np.abs(transform(kernel, n)) ** 2
-    rho = 1.0 if correlation is None else np.maximum(transform(correlation, n).real, 0.0)
-    power = variance_science + variance_template * rho * matched
-    psi = whitening_kernel(power, size)
+    rho = spectrum(correlation, n)
+    terms = ((variance_science, []), (variance_template, [kernel], correlation))
+    psi = whitening_kernel(noise_power(terms, n), size)
     filtered = matched * np.abs(transform(psi, n)) ** 2
     return psi, float((rho * filtered).mean() / filtered.mean())
 

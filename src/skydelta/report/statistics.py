@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 
+from skydelta.layers import upsample
 from skydelta.photocalib import nanojansky_to_magnitude
-from skydelta.template import upsample
 
 LAGS = 6
 """Largest lag of the noise autocorrelation, px."""
