@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import fft
 
+from skydelta.cells import cell_medians
 from skydelta.convolve import kernel_transform, padded_cut
 from skydelta.exposure import Exposure
 from skydelta.mask import UNUSABLE
@@ -130,20 +131,9 @@ class _LocalFilters:
 
 
 def _variance_map(variance, usable, cell=512):
-    """Medians of the usable variance in cells of about `cell` px, gaps filled by the median."""
-    ny, nx = variance.shape
-    my, mx = max(round(ny / cell), 1), max(round(nx / cell), 1)
-    ys, xs = np.linspace(0, ny, my + 1).astype(int), np.linspace(0, nx, mx + 1).astype(int)
-    out = np.full((my, mx), np.nan)
-    for j in range(my):
-        for i in range(mx):
-            cut = slice(ys[j], ys[j + 1], 3), slice(xs[i], xs[i + 1], 3)
-            values = variance[cut][usable[cut]]
-            values = values[np.isfinite(values)]
-            if values.size:
-                out[j, i] = np.median(values)
-    fallback = np.nanmedian(out) if np.isfinite(out).any() else np.nanmedian(variance)
-    return np.where(np.isfinite(out), out, fallback)
+    """Background variance in cells of about `cell` px, from the usable pixels where there are."""
+    medians = cell_medians(variance, usable, cell)
+    return np.where(np.isfinite(medians), medians, np.nanmedian(variance))
 
 
 def _tile_edges(length, step):

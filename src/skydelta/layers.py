@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skydelta.cells import cell_medians, upsample
 from skydelta.mask import PLANES, Mask, add_planes
 from skydelta.pixelmap import PixelMap
 from skydelta.psf import GridPsf
@@ -55,39 +56,12 @@ def _background_weight(variance, valid, cell=128):
 
     Zero where the coadd has no data. Cells without data take the median of the others.
     """
-    ny, nx = variance.shape
-    my, mx = max(ny // cell, 1), max(nx // cell, 1)
-    ys, xs = np.linspace(0, ny, my + 1).astype(int), np.linspace(0, nx, mx + 1).astype(int)
-    medians = np.full((my, mx), np.nan)
-    for j in range(my):
-        for i in range(mx):
-            cut = slice(ys[j], ys[j + 1], 4), slice(xs[i], xs[i + 1], 4)
-            inside = variance[cut][valid[cut]]
-            if inside.size:
-                medians[j, i] = np.median(inside)
-    typical = np.nanmedian(medians) if np.isfinite(medians).any() else np.median(variance[valid])
-    medians[~np.isfinite(medians)] = typical
-    smooth = upsample(1.0 / medians, (ny, nx))
+    medians = cell_medians(variance, valid, cell, step=4)
+    if not np.isfinite(medians).all():  # a sliver of data between the sampled rows and columns
+        medians[:] = np.median(variance[valid])
+    smooth = upsample(1.0 / medians, variance.shape)
     smooth[~valid] = 0.0
     return smooth
-
-
-def upsample(cells, shape):
-    """Cell values at (ny, nx) pixels, bilinear between cell centres, constant outside them."""
-    ny, nx = shape
-    my, mx = cells.shape
-    along_y = _hat_matrix(ny, my)
-    along_x = _hat_matrix(nx, mx)
-    return (along_y @ cells.astype(np.float32) @ along_x.T).astype(np.float32)
-
-
-def _hat_matrix(length, count):
-    edges = np.linspace(0, length, count + 1)
-    centres = 0.5 * (edges[1:] + edges[:-1]) - 0.5
-    at = np.arange(length)
-    return np.stack([np.interp(at, centres, row) for row in np.eye(count)], axis=1).astype(
-        np.float32
-    )
 
 
 def overlap_correlation(layers, overlap_noise):
