@@ -42,23 +42,23 @@ from skydelta.whitening import transform
 PIXELS = 4096 * 4096
 
 
-def run_chain(pair):
+def run_chain(pair, options=None):
     """The whole chain in memory: (template, raw difference, difference, detections, columns)."""
     science = pair.science
     coadds = [coadd for _, _, coadd in pair.coadds]
     template = build_template(science.wcs, science.shape, coadds, band=science.band)
     correlation = template.noise_correlation
-    raw = subtract(science, template.exposure, correlation)
-    kernel = raw.solution.kernel
-    result = decorrelate(raw.exposure, science, template.exposure, kernel, correlation).exposure
-    found = detect(result)
+    raw = subtract(science, template.exposure, correlation, options=options)
+    white = decorrelate(raw, science, template.exposure, correlation)
+    result = white.exposure
+    found = detect(result, psf=white.detection_psf, score=white.score)
     columns = measure(
         result,
         science,
         template.exposure,
         found,
-        kernel_sum=kernel.sum,
-        kernel_error=raw.solution.flux_error,
+        kernel_sum=raw.flux_ratio,
+        kernel_error=raw.flux_error,
     )
     return template, raw, result, found, columns
 
@@ -88,15 +88,14 @@ def noise_figures(exposure, blank):
 def star_figure(exposure, raw, truth, fwhm):
     """rms of D / sqrt(V) within one FWHM of isolated unsaturated stars that do not vary."""
     events = cKDTree(np.column_stack([truth["x"], truth["y"]]))
-    stars = raw.stars
-    stars = stars[events.query(np.column_stack([stars["x"], stars["y"]]))[0] > 3 * fwhm]
+    x, y = raw.stars["x"], raw.stars["y"]
+    apart = events.query(np.column_stack([x, y]))[0] > 3 * fwhm
     yy, xx = np.mgrid[: exposure.shape[0], : exposure.shape[1]]
     near = np.zeros(exposure.shape, bool)
     reach = int(np.ceil(fwhm))
-    for x, y in zip(np.rint(stars["x"]), np.rint(stars["y"]), strict=True):
-        x, y = int(x), int(y)
-        box = slice(max(y - reach, 0), y + reach + 1), slice(max(x - reach, 0), x + reach + 1)
-        near[box] |= np.hypot(xx[box] - x, yy[box] - y) <= fwhm
+    for i, j in zip(np.rint(x[apart]).astype(int), np.rint(y[apart]).astype(int), strict=True):
+        box = slice(max(j - reach, 0), j + reach + 1), slice(max(i - reach, 0), i + reach + 1)
+        near[box] |= np.hypot(xx[box] - i, yy[box] - j) <= fwhm
     near &= ~exposure.mask.any(*UNUSABLE) & (exposure.variance > 0)
     return np.std(exposure.image[near] / np.sqrt(exposure.variance[near]))
 
@@ -123,10 +122,10 @@ def far_from_saturation(science, template, distance=10.0):
     return ndimage.distance_transform_edt(~saturated) > distance
 
 
-def figures(pair):
+def figures(pair, options=None):
     """All figures of one pair."""
     start = time.process_time()
-    template, raw, result, found, columns = run_chain(pair)
+    template, raw, result, found, columns = run_chain(pair, options)
     seconds = time.process_time() - start
     science = pair.science
     blank = source_free(science, template.exposure)
@@ -162,7 +161,7 @@ def figures(pair):
         "rms": rms,
         "lag1": lag,
         "stars": star_figure(result, raw, truth, fwhm),
-        "ksum": raw.solution.kernel.sum / pair.flux_scale - 1,
+        "ksum": raw.flux_ratio / pair.flux_scale - 1,
         "bias": np.median(flux[index][bright] / true_flux[bright] - 1),
         "biaserr": 1.25 * np.std(flux[index][bright] / true_flux[bright]) / np.sqrt(bright.sum()),
         "pull": np.std(pulls),

@@ -38,7 +38,11 @@ def rows(properties, prefix=""):
 def kind(schema):
     """The type of a value in words, with its bounds."""
     if "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema["enum"])
+        return ", ".join(f"`{default({'default': value})}`" for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(kind(one) for one in schema["anyOf"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
     types = schema.get("type", "see text")
     text = " or ".join(types) if isinstance(types, list) else types
     if "items" in schema:

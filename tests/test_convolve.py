@@ -14,7 +14,7 @@ def kernel_over(shape, order, size=11, seed=0):
     coefficients = np.random.default_rng(seed).normal(0, 0.3, (len(basis), n_terms(order)))
     coefficients[0] = 0
     coefficients[0, 0] = 1.3
-    return SpatialKernel(basis, coefficients, order, np.zeros(1), 0, shape)
+    return SpatialKernel.polynomial(basis, coefficients, order, np.zeros(1), 0, shape)
 
 
 @pytest.mark.parametrize("shape", [(90, 70), (40, 1100), (600, 33)])

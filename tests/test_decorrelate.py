@@ -18,7 +18,7 @@ def spatial_kernel(shape=SHAPE, sum_=1.5, size=17):
     coefficients = np.zeros((2, 3))
     coefficients[0, 0] = sum_
     coefficients[1, :2] = [0.10, 0.02]
-    return SpatialKernel(basis, coefficients, 1, np.zeros(1), 0, shape)
+    return SpatialKernel.polynomial(basis, coefficients, 1, np.zeros(1), 0, shape)
 
 
 def chain(science_image, template_image, v_s, v_t, kernel, **fields):
@@ -106,11 +106,13 @@ def test_psf_is_the_science_psf_with_psi():
 def test_whole_and_tiled_agree():
     """The middle of a large image and the same pixels cut out, filtered in one piece."""
     kernel = spatial_kernel((1200, 600))
-    flat = SpatialKernel(kernel.basis, kernel.coefficients[:, :1], 0, np.zeros(1), 0, (1200, 600))
+    flat = SpatialKernel.polynomial(
+        kernel.basis, kernel.coefficients[:, :1], 0, np.zeros(1), 0, (1200, 600)
+    )
     image = white_noise((1200, 600), 4)
     _, tiled = chain(image, np.zeros_like(image), 1.0, 1.0, flat)
     part = np.s_[400:560, 200:360]
-    small = SpatialKernel(flat.basis, flat.coefficients, 0, np.zeros(1), 0, (160, 160))
+    small = SpatialKernel.polynomial(flat.basis, flat.coefficients, 0, np.zeros(1), 0, (160, 160))
     _, whole = chain(image[part], np.zeros((160, 160)), 1.0, 1.0, small)
     inner = np.s_[40:-40, 40:-40]
     assert whole.exposure.image[inner] == pytest.approx(tiled.exposure.image[part][inner], abs=1e-3)

@@ -18,7 +18,7 @@ def random_kernel(seed, order=2, *, sum_=2.0, background_order=2, shape=SHAPE, s
     coefficients[0] = 0.0
     coefficients[0, 0] = sum_
     background = rng.normal(0, 3, n_terms(background_order))
-    return SpatialKernel(basis, coefficients, order, background, background_order, shape)
+    return SpatialKernel.polynomial(basis, coefficients, order, background, background_order, shape)
 
 
 @settings(max_examples=20, deadline=None)

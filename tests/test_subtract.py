@@ -25,7 +25,7 @@ RATIO = 2.5
 
 def gaussian_kernel(shape, sum_=1.0, sigma=1.5, size=15):
     basis = gaussian_basis(BasisSpec((sigma,), (0,), size))
-    return SpatialKernel(basis, np.full((1, 1), sum_), 0, np.zeros(1), 0, shape)
+    return SpatialKernel.polynomial(basis, np.full((1, 1), sum_), 0, np.zeros(1), 0, shape)
 
 
 def scene(seed, sigma, *, scale=1.0, variance=1.0, stars=None, **fields):
@@ -158,7 +158,7 @@ class TestApplyKernel:
         assert out.variance[middle] == pytest.approx(7 + 3 * (stamp**2).sum(), rel=1e-4)
 
     def test_background_goes_too(self):
-        kernel = SpatialKernel(
+        kernel = SpatialKernel.polynomial(
             np.ones((1, 1, 1)), np.ones((1, 1)), 0, np.array([4.0, 0, 0]), 1, SHAPE
         )
         out = apply_kernel(make_exposure(np.zeros(SHAPE)), make_exposure(np.zeros(SHAPE)), kernel)

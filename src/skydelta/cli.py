@@ -35,6 +35,17 @@ def _parser():
     index.add_argument("-o", "--output", required=True, metavar="OUTDIR", help="for the tables")
     index.add_argument("--coadds", nargs="+", default=[], metavar="DIR", help="folder of coadds")
     index.set_defaults(run=_index)
+    imported = commands.add_parser(
+        "import-config",
+        help="turn a dia_pipe configuration into one of skydelta",
+        description="Read a Python configuration of dia_pipe or of LSST's ImageDifferenceTask, "
+        "without executing it, and write what it sets as YAML for `snakemake --configfile`. "
+        "Options without a counterpart are named, with the reason.",
+    )
+    imported.add_argument("config", metavar="CONFIG.py", help="file with lines config.x = y")
+    imported.add_argument("-o", "--output", metavar="OUT.yaml", help="default: standard output")
+    imported.add_argument("--force", action="store_true", help="overwrite OUT.yaml")
+    imported.set_defaults(run=_import_config)
     return parser
 
 
@@ -47,6 +58,21 @@ def _index(arguments):
     rows = {"exposures.csv": index.exposures, "coadds.csv": index.coadds}
     for path in write_tables(arguments.output, index):
         print(f"{path}: {len(rows[path.name])} images")
+
+
+def _import_config(arguments):
+    from skydelta.io.dia_pipe import as_yaml, read_dia_pipe, sentence, write_yaml
+
+    translation = read_dia_pipe(arguments.config)
+    text = as_yaml(translation, arguments.config)
+    if arguments.output is None:
+        print(text, end="")
+    else:
+        write_yaml(arguments.output, text, arguments.config, overwrite=arguments.force)
+    for remark in translation.remarks:
+        print(f"note: {sentence(remark)}", file=sys.stderr)
+    for remark in translation.left_out:
+        print(f"not applied: {sentence(remark)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

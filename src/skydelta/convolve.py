@@ -76,10 +76,10 @@ def convolve_tile(transform, kernel_hat, size, out_shape, half):
 
 
 def convolve_spatial(image, kernel):
-    """Convolution with a SpatialKernel, exact for its polynomial model.
+    """Convolution with a SpatialKernel, exact for its model of the spatial variation.
 
-    K(x, y) = sum_p c_p(x, y) K_p gives sum_p c_p (K_p conv T): one forward transform a tile and
-    one inverse for each polynomial term. Zeros are assumed outside the image.
+    K(x, y) = sum_c f_c(x, y) I_c gives sum_c f_c (I_c conv T): one forward transform a tile and
+    one inverse for each component. Zeros are assumed outside the image.
 
     Parameters
     ----------
@@ -93,25 +93,18 @@ def convolve_spatial(image, kernel):
     ndarray
         (ny, nx) float32.
     """
-    from skydelta.polynomial import chebyshev_1d, exponents
-
-    half, (ny, nx) = kernel.half, image.shape
+    half = kernel.half
     size = tile_size(image.shape, half)
-    hats = kernel_transform(kernel.terms(), size)
-    tx = chebyshev_1d(kernel.order, np.arange(nx), nx).astype(np.float32)
-    ty = chebyshev_1d(kernel.order, np.arange(ny), ny).astype(np.float32)
-    powers = exponents(kernel.order)
-    out = np.empty((ny, nx), np.float32)
+    hats = kernel_transform(kernel.images, size)
+    out = np.empty(image.shape, np.float32)
     for y0, y1, x0, x1 in tiles(image.shape, half, size):
         cut = padded_cut(image, y0, y1, x0, x1, half)
         transform = fft.rfft2(cut, s=(size, size))
         total = out[y0:y1, x0:x1]
-        for hat, (i, j) in zip(hats, powers, strict=True):
+        total[:] = 0.0
+        for hat, field in zip(hats, kernel.fields, strict=True):
             part = convolve_tile(transform, hat, size, total.shape, half)
-            if i == j == 0:
-                total[:] = part
-            else:
-                total += part * tx[i, x0:x1] * ty[j, y0:y1, None]
+            total += part if field.is_one else part * field.box(y0, y1, x0, x1)
     return out
 
 

@@ -2,23 +2,43 @@
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 from scipy import fft
 
 from skydelta.cells import cell_medians
+from skydelta.combine import fill_variance
 from skydelta.convolve import kernel_transform, padded_cut
 from skydelta.exposure import Exposure
 from skydelta.mask import UNUSABLE
-from skydelta.psf import GridPsf, grid_nodes
-from skydelta.subtract import fill_variance
-from skydelta.whitening import convolve_stamps, decorrelation_kernel
+from skydelta.psf import GridPsf, Psf, grid_nodes
+from skydelta.whitening import convolve_stamps, whitened
 
 log = logging.getLogger(__name__)
 
 _TRANSFORM = 512
 _BLEND = 48
+
+
+@dataclass(frozen=True)
+class DecorrelateOptions:
+    """How the noise is made white.
+
+    Parameters
+    ----------
+    enabled
+        Whether it is; otherwise the difference stays as it was subtracted.
+    spatially_varying
+        One decorrelation kernel a tile, or that of the image centre everywhere.
+    psf_nodes
+        The new PSF is sampled on psf_nodes x psf_nodes positions.
+    """
+
+    enabled: bool = True
+    spatially_varying: bool = True
+    psf_nodes: int = 7
 
 
 @dataclass(frozen=True)
@@ -31,82 +51,94 @@ class Decorrelated:
         Image, variance and PSF updated.
     kernel
         (n, n) decorrelation kernel at the image centre.
+    detection_psf
+        Psf to detect with where it is not that of the exposure, or None.
+    score
+        ScoreMap of methods that have one of their own, or None.
     """
 
     exposure: Exposure
     kernel: np.ndarray
+    detection_psf: Psf | None = None
+    score: object = None
 
 
-def decorrelate(difference, science, template, kernel, noise_correlation=None, *, psf_nodes=7):
-    """Whiten the noise of science - kernel conv template.
+def decorrelate(difference, science, template, noise_correlation=None, *, options=None):
+    """Whiten the noise of a difference.
 
     Every tile has its own kernel, from the matching kernel at its centre and the background
     variances of the two images inside it; neighbouring tiles overlap and are blended linearly.
     The variance is that of the two images carried through the filters,
-    V_s conv psi^2 + gain V_t conv (K conv psi)^2, and the PSF is that of the science image
-    convolved with psi. Unusable pixels are set to zero first, or they would ring.
+    g_s V_s conv (f_s conv psi)^2 + g_t V_t conv (f_t conv psi)^2, and the PSF is that of the
+    science image convolved with f_s conv psi. Unusable pixels are set to zero first, or they would
+    ring.
 
     Parameters
     ----------
     difference
-        Exposure from the subtraction.
+        skydelta.difference.Difference. One that is white already is passed on.
     science, template
         The two images it was made of.
-    kernel
-        SpatialKernel.
     noise_correlation
         Autocorrelation of the template's noise, sum 1, or None.
-    psf_nodes
-        The new PSF is sampled on psf_nodes x psf_nodes positions.
+    options
+        DecorrelateOptions.
 
     Returns
     -------
     Decorrelated
     """
-    local = _LocalFilters(science, template, kernel, noise_correlation)
-    unusable = difference.mask.any(*UNUSABLE)
-    source = np.where(unusable, np.float32(0), difference.image)
+    options = options or DecorrelateOptions()
+    exposure = difference.exposure
+    if difference.white or not options.enabled:
+        why = "inherent" if difference.white else False
+        meta = {**exposure.meta, "DECORR": (why, "noise decorrelated")}
+        exposure = exposure.replace(meta=meta)
+        detection_psf = None
+        if difference.detection_filter is not None:
+            detection_psf = GridPsf.constant(difference.detection_filter)
+        return Decorrelated(exposure, np.ones((1, 1)), detection_psf, difference.score)
+    local = _LocalFilters(difference, science, template, noise_correlation, options)
+    unusable = exposure.mask.any(*UNUSABLE)
+    source = np.where(unusable, np.float32(0), exposure.image)
     image, variance = _filter_tiles(source, science, template, local)
-    no_data = difference.mask.any("NO_DATA")
+    no_data = exposure.mask.any("NO_DATA")
     variance[no_data] = np.nan
     image[no_data] = 0.0
-    ny, nx = difference.shape
+    ny, nx = exposure.shape
     middle = local.at((nx - 1) / 2, (ny - 1) / 2)
     log.info(
         "decorrelation: psi peak %.4f, template noise gain %.4f",
         middle.psi.max(),
-        middle.gain,
+        middle.template_gain,
     )
-    exposure = difference.replace(
+    psf, detection_psf = _psfs(science.psf, exposure.shape, local, difference, options.psf_nodes)
+    exposure = exposure.replace(
         image=image,
         variance=variance,
-        psf=_difference_psf(science.psf, difference.shape, local, psf_nodes),
+        psf=psf,
         meta={
-            **difference.meta,
+            **exposure.meta,
             "DECORR": (True, "noise decorrelated"),
             "DCPEAK": (float(middle.psi.max()), "peak of the decorrelation kernel, centre"),
-            "DCGAIN": (middle.gain, "gain of the template noise correlation"),
+            "DCGAIN": (middle.template_gain, "gain of the template noise correlation"),
         },
     )
-    return Decorrelated(exposure, middle.psi)
-
-
-@dataclass(frozen=True)
-class _Filters:
-    psi: np.ndarray
-    matched: np.ndarray
-    gain: float
+    return Decorrelated(exposure, middle.psi, detection_psf)
 
 
 class _LocalFilters:
     """The filters at any place, from maps of the background variances."""
 
-    def __init__(self, science, template, kernel, noise_correlation):
-        self.kernel = kernel
+    def __init__(self, difference, science, template, noise_correlation, options):
+        self.kernel = difference.kernel
+        self.convolved = difference.convolved
+        self.ratio = difference.flux_ratio
         self.noise_correlation = noise_correlation
-        self.size = 2 * kernel.size + 1
+        self.varying = options.spatially_varying
+        self.size = 2 * self.kernel.size + 1
         self.shape = science.shape
-        usable = ~(science.mask.any(*UNUSABLE) | template.mask.any(*UNUSABLE))
+        usable = ~difference.exposure.mask.any(*UNUSABLE)
         self.variances = [_variance_map(e.variance, usable) for e in (science, template)]
 
     @property
@@ -122,12 +154,22 @@ class _LocalFilters:
         return tuple(float(v[j, i]) for v in self.variances)
 
     def at(self, x, y):
+        """The Whitened at a place; that of the image centre unless varying."""
+        if not self.varying:
+            return self._middle
+        return self._computed(x, y)
+
+    @cached_property
+    def _middle(self):
+        ny, nx = self.shape
+        return self._computed((nx - 1) / 2, (ny - 1) / 2)
+
+    def _computed(self, x, y):
         kernel = self.kernel.image(x, y)
-        psi, gain = decorrelation_kernel(
-            kernel, *self.background(x, y), self.noise_correlation, self.size
-        )
-        matched = convolve_stamps(kernel, psi, 2 * self.half + 1)
-        return _Filters(psi, matched, gain)
+        point = np.ones((1, 1))
+        template = self.convolved == "template"
+        filters = (point, kernel) if template else (kernel, self.ratio * point)
+        return whitened(filters, self.background(x, y), (None, self.noise_correlation), self.size)
 
 
 def _variance_map(variance, usable, cell=512):
@@ -175,9 +217,11 @@ def _filter_tiles(source, science, template, local):
             filters = local.at(0.5 * (x_start + x_stop - 1), 0.5 * (y_start + y_stop - 1))
             box = y0, y1, x0, x1
             filtered = _convolve_box(source, filters.psi, box, half, size)
-            spread = _convolve_box(v_science, filters.psi**2, box, half, size, edge=True)
+            spread = _convolve_box(
+                v_science, filters.science_gain * filters.science**2, box, half, size, edge=True
+            )
             spread += _convolve_box(
-                v_template, filters.gain * filters.matched**2, box, half, size, edge=True
+                v_template, filters.template_gain * filters.template**2, box, half, size, edge=True
             )
             window = wy[:, None] * wx
             image[y0:y1, x0:x1] += window * filtered
@@ -206,10 +250,20 @@ def _convolve_box(image, kernel, box, half, size, *, edge=False):
     return full[start : start + y1 - y0, start : start + x1 - x0]
 
 
-def _difference_psf(psf, shape, local, nodes):
-    """The science PSF convolved with the local decorrelation kernel, on a grid of nodes."""
+def _psfs(psf, shape, local, difference, nodes):
+    """(PSF of the difference, that to detect with or None), on a grid of nodes.
+
+    The science PSF convolved with what the science image went through; a pre-convolution filter
+    with the decorrelation kernel.
+    """
     ny, nx = shape
     x, y = (a.ravel() for a in np.meshgrid(grid_nodes(nx, nodes), grid_nodes(ny, nodes)))
     size = psf.size + 2 * min(local.kernel.half, 5)
-    psis = np.stack([local.at(a, b).psi for a, b in zip(x, y, strict=True)])
-    return GridPsf(x, y, convolve_stamps(psf.stamps(x, y), psis, size))
+    filters = [local.at(a, b) for a, b in zip(x, y, strict=True)]
+    through = np.stack([f.science for f in filters])
+    own = GridPsf(x, y, convolve_stamps(psf.stamps(x, y), through, size))
+    if difference.detection_filter is None:
+        return own, None
+    psis = np.stack([f.psi for f in filters])
+    detection = convolve_stamps(difference.detection_filter[None], psis, size)
+    return own, GridPsf(x, y, detection)

@@ -87,13 +87,18 @@ class Detections:
     rejected: dict = field(default_factory=dict)
 
 
-def detect(exposure, *, options=None):
+def detect(exposure, *, psf=None, score=None, options=None):
     """Sources of a difference image.
 
     Parameters
     ----------
     exposure
         Decorrelated difference with PSF.
+    psf
+        Psf to filter with; default that of the exposure.
+    score
+        skydelta.difference.ScoreMap of methods that have one of their own; default the matched
+        filter's.
     options
         DetectOptions.
 
@@ -107,7 +112,10 @@ def detect(exposure, *, options=None):
         If more than `options.max_fraction` of the pixels are above the threshold.
     """
     options = options or DetectOptions()
-    score, sigma = score_image(exposure, min_good_weight=options.min_good_weight)
+    if score is None:
+        score, sigma = score_image(exposure, psf=psf, min_good_weight=options.min_good_weight)
+    else:
+        score, sigma = score.score, score.flux_sigma
     ny, nx = exposure.shape
     middle = exposure.psf.stamp((nx - 1) / 2, (ny - 1) / 2)
     width = exposure.psf.compute_shape((nx - 1) / 2, (ny - 1) / 2).determinant_radius

@@ -4,79 +4,116 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skydelta.polynomial import chebyshev, chebyshev_1d, exponents, n_terms
+from skydelta.field import Field, chebyshev_fields, polynomial_field
+from skydelta.polynomial import chebyshev, n_terms
 
 
 @dataclass(frozen=True)
 class SpatialKernel:
-    """K(u; x, y) = sum_i a_i(x, y) B_i(u) and the background fitted with it.
+    """K(u; x, y) = sum_c f_c(x, y) I_c(u), and the background fitted with it.
 
     Parameters
     ----------
-    basis
-        (n_basis, size, size).
-    coefficients
-        (n_basis, n_terms(order)): of the Chebyshev terms of each basis function; the first
-        function usually has the constant only, and the kernel sum does not vary.
-    order
-        Total degree of the kernel's polynomial.
+    images
+        (n, size, size), size odd.
+    fields
+        n Fields; with a polynomial kernel those of its Chebyshev terms.
     background
-        (n_terms(background_order),) coefficients, counts.
-    background_order
-        Total degree of the background.
+        Field, counts.
     shape
-        (ny, nx) of the image the polynomials are scaled to.
+        (ny, nx) of the image.
     """
 
-    basis: np.ndarray
-    coefficients: np.ndarray
-    order: int
-    background: np.ndarray
-    background_order: int
+    images: np.ndarray
+    fields: tuple
+    background: Field
     shape: tuple
 
-    @property
-    def size(self):
-        """Odd kernel width, px."""
-        return self.basis.shape[-1]
+    @classmethod
+    def polynomial(cls, basis, coefficients, order, background, background_order, shape):
+        """A kernel sum_b a_b(x, y) B_b(u) with Chebyshev polynomials a_b of one total degree.
 
-    @property
-    def half(self):
-        """Half width, px."""
-        return self.size // 2
+        Parameters
+        ----------
+        basis
+            (n_basis, size, size).
+        coefficients
+            (n_basis, n_terms(order)) of the terms of `skydelta.polynomial.chebyshev`.
+        order
+            Total degree.
+        background
+            (n_terms(background_order),) of a background of total degree `background_order`.
+        background_order
+            See `background`.
+        shape
+            (ny, nx) of the image.
+        """
+        images = np.einsum("bt,byx->tyx", coefficients, basis)
+        fields = tuple(chebyshev_fields(order, shape))
+        level = polynomial_field(background, background_order, shape)
+        return cls(images, fields, level, tuple(shape))
 
-    def terms(self):
-        """(n_terms, size, size): the kernel image that each Chebyshev term multiplies."""
-        return np.einsum("bt,byx->tyx", self.coefficients, self.basis)
+    @classmethod
+    def through(cls, x, y, kernels, order, shape):
+        """The polynomial kernel that fits kernels known at n positions best, without background.
 
-    def images(self, x, y):
-        """Kernels at n positions: (n, size, size)."""
-        weights = chebyshev(self.order, np.atleast_1d(x), np.atleast_1d(y), self.shape)
-        return np.einsum("nt,tyx->nyx", weights, self.terms())
-
-    def image(self, x, y):
-        """Kernel at one position: (size, size)."""
-        return self.images([x], [y])[0]
-
-    @property
-    def sum(self):
-        """Kernel sum at the image centre: science counts per template count."""
-        ny, nx = self.shape
-        return float(self.image((nx - 1) / 2, (ny - 1) / 2).sum())
-
-    def background_rows(self, y):
-        """The background on image rows `y`: (y.size, nx) float32."""
-        order, (ny, nx) = self.background_order, self.shape
-        tx = chebyshev_1d(order, np.arange(nx), nx)
-        ty = chebyshev_1d(order, y, ny)
-        grid = np.zeros((order + 1, order + 1))
-        for (i, j), value in zip(exponents(order), self.background, strict=True):
-            grid[j, i] = value
-        return (ty.T @ grid @ tx).astype(np.float32)
+        Parameters
+        ----------
+        x, y
+            (n,) px.
+        kernels
+            (n, size, size).
+        order
+            Total degree in x and y; n must reach its number of terms.
+        shape
+            (ny, nx) of the image.
+        """
+        terms = chebyshev(order, x, y, shape)
+        flat = np.reshape(kernels, (len(kernels), -1))
+        images = np.linalg.lstsq(terms, flat)[0].reshape(-1, *np.shape(kernels)[1:])
+        level = polynomial_field([0.0], 0, shape)
+        return cls(images, tuple(chebyshev_fields(order, shape)), level, tuple(shape))
 
     @classmethod
     def identity(cls, shape, size=1):
         """The kernel that changes nothing."""
         basis = np.zeros((1, size, size))
         basis[0, size // 2, size // 2] = 1.0
-        return cls(basis, np.ones((1, n_terms(0))), 0, np.zeros(1), 0, tuple(shape))
+        return cls.polynomial(basis, np.ones((1, n_terms(0))), 0, np.zeros(1), 0, shape)
+
+    @property
+    def size(self):
+        """Odd kernel width, px."""
+        return self.images.shape[-1]
+
+    @property
+    def half(self):
+        """Half width, px."""
+        return self.size // 2
+
+    def at(self, x, y):
+        """Kernels at n positions: (n, size, size)."""
+        x, y = np.atleast_1d(x), np.atleast_1d(y)
+        weights = np.stack([f.at(x, y) for f in self.fields])
+        return np.einsum("cn,cyx->nyx", weights, self.images)
+
+    def image(self, x, y):
+        """Kernel at one position: (size, size)."""
+        return self.at([x], [y])[0]
+
+    @property
+    def middle(self):
+        """Kernel at the image centre."""
+        ny, nx = self.shape
+        return self.image((nx - 1) / 2, (ny - 1) / 2)
+
+    @property
+    def sum(self):
+        """Kernel sum at the image centre."""
+        return float(self.middle.sum())
+
+    def scaled(self, factor):
+        """Kernel and background times a number."""
+        return SpatialKernel(
+            self.images * factor, self.fields, self.background.scaled(factor), self.shape
+        )

@@ -1,55 +1,81 @@
-"""Least-squares solution of the spatially varying matching kernel from stamps of stars.
+"""Least-squares fit of the spatially varying matching kernel to stamps of stars.
 
-Alard & Lupton (1998), with the spatial polynomials of Alard (2000) in Chebyshev form and a kernel
-sum that does not vary over the image. All stamps are treated at once: the separable basis makes
-their convolutions matrix products, and the normal equations are batched.
+Alard & Lupton (1998), with the spatial polynomials of Alard (2000) in Chebyshev form and, by
+default, a kernel sum that does not vary over the image. All stamps are treated at once: the
+separable basis makes their convolutions matrix products, and the normal equations are batched.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from skydelta.bases import CombinedBasis
 from skydelta.errors import BadKernelError, TooFewStarsError
 from skydelta.kernel import SpatialKernel
-from skydelta.kernel_basis import gaussian_basis
-from skydelta.kernel_solver import convolved_stamps, normal_equations, solve, spatial_system
-from skydelta.polynomial import chebyshev, n_terms
+from skydelta.kernel_problem import Problem
+from skydelta.principal_components import principal_components
+from skydelta.star_noise import (
+    NoiseModel,
+    excess_scatter,
+    flux_ratio,
+    flux_ratio_noise,
+    median_rows,
+    robust_sigma,
+)
 
 log = logging.getLogger(__name__)
 
 REJECT_REASONS = {0: "", 1: "flux ratio", 2: "residual", 3: "no weight"}
 
-
 _MAX_FLUX_ERROR = 0.5
 """A kernel that predicts the stars' fluxes no better than this has matched nothing."""
+
+_PENALTIES = tuple(10.0 ** np.arange(-6, 1.5, 1.0))
+"""Strengths of the roughness prior that are tried, relative to the stars' information."""
+
+_DESIGN_BYTES = 4e8
+"""The design matrix of the stamps may take this much memory."""
 
 
 @dataclass(frozen=True)
 class Stamps:
-    """Cut-outs of science and template about the stars of the fit.
+    """Cut-outs of two images about the stars of the fit.
 
     Parameters
     ----------
     x, y
         (n,) integer pixel of each stamp's centre.
-    science, variance
-        (n, s, s): science counts and their variance.
-    template
-        (n, s + 2 half, s + 2 half): template counts, wider by the half kernel on every side.
+    target, variance
+        (n, s, s): counts of the image to be matched and their variance.
+    source
+        (n, s + 2 half, s + 2 half): counts of the image that is convolved, wider by the half
+        kernel on every side.
     good
         (n, s, s) bool, pixels to be fitted.
+    source_variance
+        (n, s, s) variance of the image that is convolved, or None for a noiseless one.
+    source_correlation
+        Autocorrelation of its noise, sum 1, or None for white noise.
     """
 
     x: np.ndarray
     y: np.ndarray
-    science: np.ndarray
+    target: np.ndarray
     variance: np.ndarray
-    template: np.ndarray
+    source: np.ndarray
     good: np.ndarray
+    source_variance: np.ndarray | None = None
+    source_correlation: np.ndarray | None = None
 
     def __len__(self):
         return len(self.x)
+
+    def first(self, n):
+        """The first n stamps."""
+        rows = ("x", "y", "target", "variance", "source", "good", "source_variance")
+        planes = {name: getattr(self, name) for name in rows}
+        return replace(self, **{k: v[:n] for k, v in planes.items() if v is not None})
 
 
 @dataclass(frozen=True)
@@ -61,7 +87,11 @@ class FitOptions:
     order
         Total degree of the kernel's spatial polynomial; lowered when the stars cannot carry it.
     background_order
-        Total degree of the background fitted with the kernel; lowered likewise.
+        Total degree of the background fitted with the kernel; lowered likewise. None for none.
+    flux_scale
+        How the kernel sum varies over the image: ``"constant"``, ``"polynomial"`` or ``"bspline"``.
+    flux_scale_order
+        Degree of that polynomial, or spans of the cubic B-spline along each axis.
     min_stars
         Fewest stars of a fit.
     stars_per_term
@@ -81,7 +111,9 @@ class FitOptions:
     """
 
     order: int = 2
-    background_order: int = 2
+    background_order: int | None = 2
+    flux_scale: str = "constant"
+    flux_scale_order: int = 1
     min_stars: int = 3
     stars_per_term: float = 3.0
     model_error: float = 0.005
@@ -99,11 +131,13 @@ class KernelSolution:
     ----------
     kernel
         SpatialKernel.
+    order, background_order
+        Degrees of its polynomials.
     sum_error
         Standard error of the kernel sum: the formal one or, if larger, that of a jackknife over
         the stars.
     flux_error
-        Relative error of the matched template's fluxes beyond the noise, from stars left out of
+        Relative error of the matched image's fluxes beyond the noise, from stars left out of
         the fit in turn: what registration, PSF variation and the basis leave over.
     condition
         Condition number of the scaled normal matrix.
@@ -117,9 +151,19 @@ class KernelSolution:
         (n,) rms of the residual over its noise, core pixels of each star.
     iterations
         Rounds of rejection.
+    basis
+        Name of the basis.
+    n_basis
+        Functions of the basis.
+    penalty
+        Strength of the roughness prior.
+    notes
+        What was not as asked, one sentence each.
     """
 
     kernel: SpatialKernel
+    order: int
+    background_order: int
     sum_error: float
     flux_error: float
     condition: float
@@ -128,18 +172,19 @@ class KernelSolution:
     flux_ratio: np.ndarray
     residual: np.ndarray
     iterations: int
+    basis: str
+    n_basis: int
+    penalty: float = 0.0
+    notes: tuple = ()
+
+    @property
+    def median_residual(self):
+        """Median core residual of the stars used, in sigma."""
+        return float(np.median(self.residual[self.used]))
 
 
-def affordable_order(requested, n_stars, stars_per_term):
-    """Highest polynomial degree up to `requested` with enough stars for each of its terms."""
-    for order in range(requested, 0, -1):
-        if n_terms(order) * stars_per_term <= n_stars:
-            return order
-    return 0
-
-
-def fit_kernel(stamps, spec, shape, options=None):
-    """The kernel that turns the template into the science image, with stars rejected as needed.
+def fit_kernel(stamps, basis, shape, options=None, *, components=None, regularisation="auto"):
+    """The kernel that turns the source image into the target, with stars rejected as needed.
 
     Rounds of: fit; flux ratio of every star against the model (variable stars leave); rms residual
     in its core (blends, artefacts leave); until nothing changes.
@@ -148,16 +193,23 @@ def fit_kernel(stamps, spec, shape, options=None):
     ----------
     stamps
         Stamps.
-    spec
-        BasisSpec.
+    basis
+        skydelta.bases.Basis.
     shape
         (ny, nx) of the image.
     options
         FitOptions.
+    components
+        Fit in the basis of so many principal components of the single-star kernels; None for the
+        basis itself.
+    regularisation
+        Strength of the roughness prior relative to the stars' information, or ``"auto"``: none for
+        a Gaussian basis, for a delta basis that which predicts left-out stars best.
 
     Returns
     -------
     KernelSolution
+        `used` and its companions have the length of `stamps`.
 
     Raises
     ------
@@ -167,46 +219,52 @@ def fit_kernel(stamps, spec, shape, options=None):
         If the kernel sum is not positive, or stars left out of the fit are not predicted.
     """
     options = options or FitOptions()
-    n = len(stamps)
+    n, notes = len(stamps), []
     if n < options.min_stars:
         raise _too_few(n, options)
-    design = _with_constant(convolved_stamps(stamps.template, spec))
-    data = stamps.science.reshape(n, -1)
-    problem = _Problem(design, data, stamps.x, stamps.y, spec, shape, options)
-    good = stamps.good.reshape(n, -1)
-    variance = stamps.variance.reshape(n, -1)
-    noise = _NoiseModel(data, variance, good, options.model_error)
-    weights = noise.weights(data)
+    room = max(int(_DESIGN_BYTES / (8 * (len(basis) + 1) * stamps.target[0].size)), 1)
+    if room < n:
+        notes.append(f"the first {room} of {n} stars were fitted: more do not fit into memory")
+        stamps, n = stamps.first(room), room
+    noise = NoiseModel(stamps, options.model_error)
+    problem = _problem(stamps, basis, shape, options, regularisation)
+    data, good = problem.data, noise.good
     weighable = good.mean(axis=1) > 0.5
-    core = _core_pixels(stamps.science.shape[-1])
-    reason = _judge_ratio(_raw_ratio(design[:, 0], data, good), weighable, options, floor=0.5)
+    core = _core_pixels(stamps.target.shape[-1])
+    ratio, typical = _raw_ratio(problem.design[:, 0], data, good)
+    reason = _judge_ratio(ratio, weighable, options, 0.5)
+    noise.add_source(typical, typical**2 * float((basis.functions[0] ** 2).sum()))
+    weights = noise.weights(data)
     for iteration in range(1, options.max_iterations + 1):
-        used = reason == 0
-        if used.sum() < options.min_stars:
-            raise _too_few(int(used.sum()), options)
-        fit = problem.solve(problem.equations(weights), used)
-        model, back = fit.model(design)
-        ratio = _flux_ratio(model, back, data, weights)
+        used = _enough(reason, options)
+        equations = problem.equations(weights, used)
+        if iteration == 2 or (iteration == 1 and options.max_iterations == 1):
+            chosen = components, regularisation
+            problem, equations = _refined(problem, equations, weights, used, *chosen)
+        fit = problem.solve(equations, used)
+        noise.add_source(fit.kernel.sum, _noise_power(fit.kernel, stamps.source_correlation))
+        model, back = fit.model(problem.design)
+        ratio = flux_ratio(model, back, data, weights, noise.model_sky)
         noise.learn(ratio, weights, model, used)
         weights = noise.weights(model)
-        reason = _judge_ratio(ratio, weighable, options, floor=0.02)
+        reason = _judge_ratio(ratio, weighable, options, 0.02)
         # The basis's own error is no fault of a bright star; that a star moved is.
         allowed = noise.variance(model) + (noise.least_error * np.maximum(model, 0.0)) ** 2
         residual = _core_rms(data - model - back, allowed, good, core)
         reason = _judge_residual(residual, reason, options)
         if iteration > 1 and np.array_equal(used, reason == 0):
             break
-    used = reason == 0
-    if used.sum() < options.min_stars:
-        raise _too_few(int(used.sum()), options)
-    equations = problem.equations(weights)
+    used = _enough(reason, options)
+    equations = problem.equations(weights, used)
     fit = problem.solve(equations, used)
-    model, back = fit.model(design)
+    model, back = fit.model(problem.design)
     if not fit.kernel.sum > 0:
         msg = f"the kernel sum is {fit.kernel.sum:.4g}: the images do not show the same sky"
         raise BadKernelError(msg, kernel_sum=fit.kernel.sum)
     pure_weights = good / noise.variance(model)
-    flux_error, sum_scatter = _left_out_errors(problem, equations, weights, pure_weights, used, fit)
+    flux_error, sum_scatter = _left_out_errors(
+        problem, equations, (weights, pure_weights, noise.model_sky), used, fit
+    )
     sum_error = max(fit.sum_error, sum_scatter)
     if flux_error > _MAX_FLUX_ERROR:
         msg = (
@@ -215,11 +273,12 @@ def fit_kernel(stamps, spec, shape, options=None):
         )
         raise BadKernelError(msg, flux_error=flux_error)
     log.info(
-        "kernel: %d of %d stars, order %d, sum %.6g +- %.2g, flux error %.4f, condition %.3g, "
+        "kernel: %s, %d of %d stars, order %d, sum %.6g +- %.2g, flux error %.4f, condition %.3g, "
         "%d rounds",
+        problem.basis.name,
         used.sum(),
         n,
-        fit.kernel.order,
+        fit.order,
         fit.kernel.sum,
         sum_error,
         flux_error,
@@ -228,213 +287,141 @@ def fit_kernel(stamps, spec, shape, options=None):
     )
     return KernelSolution(
         kernel=fit.kernel,
+        order=fit.order,
+        background_order=fit.background_order,
         sum_error=sum_error,
         flux_error=flux_error,
         condition=fit.condition,
         used=used,
         reason=reason,
-        flux_ratio=_flux_ratio(model, back, data, weights),
+        flux_ratio=flux_ratio(model, back, data, weights, noise.model_sky),
         residual=_core_rms(data - model - back, noise.variance(model), good, core),
         iterations=iteration,
+        basis=problem.basis.name,
+        n_basis=len(problem.basis),
+        penalty=problem.penalty,
+        notes=tuple(notes),
     )
+
+
+def _enough(reason, options):
+    used = reason == 0
+    if used.sum() < options.min_stars:
+        raise _too_few(int(used.sum()), options)
+    return used
 
 
 def _too_few(n, options):
     msg = (
         f"{n} usable stars for the kernel, need {options.min_stars}: lower "
-        "subtract.stars.min_snr or subtract.stars.min_stars"
+        "subtract.stars.min_snr or subtract.fit.min_stars"
     )
     return TooFewStarsError(msg, n_stars=n, n_required=options.min_stars)
 
 
-def _with_constant(design):
-    n, _, pixels = design.shape
-    return np.concatenate([design, np.ones((n, 1, pixels))], axis=1)
+def _problem(stamps, basis, shape, options, regularisation):
+    n = len(stamps)
+    noisy = stamps.source_variance is not None
+    return Problem(
+        basis=basis,
+        design=basis.design(stamps.source, stamps.x, stamps.y),
+        data=stamps.target.reshape(n, -1),
+        x=stamps.x,
+        y=stamps.y,
+        shape=shape,
+        options=options,
+        noise_gram=basis.gram(stamps.source_correlation) if noisy else None,
+        source_variance=stamps.source_variance.reshape(n, -1) if noisy else None,
+        penalty=0.0 if regularisation == "auto" else float(regularisation),
+    )
 
 
-class _NoiseModel:
-    """Pixel variances of the stamps as a function of the model, free of the data's own noise."""
-
-    def __init__(self, data, variance, good, model_error):
-        known = good.any(axis=1, keepdims=True)
-        sky = _median_rows(variance, good)
-        self.sky = np.where(known, sky, np.median(sky[known]) if known.any() else 1.0)
-        level = _median_rows(data, good)
-        bright = good & (data - level > 5 * np.sqrt(self.sky))
-        # Counts of variance per count of star: 1 / gain, or 0 if the plane has no photon noise.
-        slope = ((variance - self.sky) / np.where(bright, data - level, 1.0))[bright]
-        self.slope = max(float(np.median(slope)), 0.0) if slope.size else 0.0
-        self.good = good
-        self.least_error = self.model_error = model_error
-
-    def learn(self, ratio, weights, model, used):
-        """Raise the model error to what the scatter of the stars' flux ratios shows.
-
-        A flux error e common to the pixels of a star counts, for weights that take pixels as
-        independent, as a pixel error of e (sum m^2) / sqrt(sum m^4).
-        """
-        if used.sum() < 3:
-            return
-        noise = _flux_ratio_noise(weights, self.good / self.variance(model), model)
-        error = _excess_scatter((ratio - 1.0)[used], noise[used])
-        square = np.where(self.good, np.maximum(model, 0.0) ** 2, 0.0)[used]
-        pixels = square.sum(axis=1) / np.sqrt(np.maximum((square**2).sum(axis=1), 1e-300))
-        self.model_error = max(self.least_error, error * float(np.median(pixels)))
-
-    def variance(self, model):
-        """Sky and photon noise for a noiseless model above the background."""
-        return self.sky + self.slope * np.maximum(model, 0.0)
-
-    def weights(self, model):
-        """Inverse variances, model error included; zero on bad pixels."""
-        positive = np.maximum(model, 0.0)
-        return self.good / (self.variance(model) + (self.model_error * positive) ** 2)
+def _refined(problem, equations, weights, used, components, regularisation):
+    """The problem in its final basis and with its final prior, once variable stars are out."""
+    if components is not None:
+        matrix = principal_components(problem, equations, used, components)
+        gram = problem.noise_gram
+        design = np.empty((len(problem.design), len(matrix) + 1, problem.design.shape[2]))
+        np.matmul(matrix, problem.design[:, :-1], out=design[:, :-1])
+        design[:, -1] = 1.0
+        problem = replace(
+            problem,
+            basis=CombinedBasis(problem.basis, matrix),
+            design=design,
+            noise_gram=None if gram is None else matrix @ gram @ matrix.T,
+        )
+        equations = problem.equations(weights, used)
+    if regularisation == "auto" and problem.basis.name.startswith("delta"):
+        scores = [
+            _left_out_residual(replace(problem, penalty=p), equations, weights, used)
+            for p in _PENALTIES
+        ]
+        problem = replace(problem, penalty=_PENALTIES[int(np.argmin(scores))])
+        log.info(
+            "roughness prior %.1e, left-out residuals %s", problem.penalty, np.round(scores, 3)
+        )
+    return problem, equations
 
 
-@dataclass(frozen=True)
-class _Fit:
-    kernel: SpatialKernel
-    kernel_at: np.ndarray
-    background_at: np.ndarray
-    sum_error: float
-    condition: float
+def _noise_power(kernel, correlation):
+    """What the kernel makes of unit noise: the variance of a convolved pixel."""
+    middle = kernel.middle
+    if correlation is None:
+        return float((middle**2).sum())
+    from skydelta.whitening import convolve_stamps
 
-    def model(self, design, rows=slice(None)):
-        """(template part, background), each (n, pixels), at the stamps."""
-        part = (self.kernel_at[rows, None, :] @ design[rows, :-1])[:, 0]
-        return part, self.background_at[rows, None]
+    return float((convolve_stamps(middle, correlation, middle.shape[0]) * middle).sum())
 
 
-def _left_out_errors(problem, equations, weights, pure_weights, used, fit, folds=5):
+def _folds(used, most=5):
+    """Boolean masks of the used stars to leave out in turn."""
+    members = np.flatnonzero(used)
+    count = min(most, members.size)
+    for fold in range(count):
+        out = np.zeros(used.size, bool)
+        out[members[fold::count]] = True
+        yield out
+
+
+def _left_out_residual(problem, equations, weights, used):
+    """Mean weighted square residual of stars that the kernel was not fitted to."""
+    total = 0.0
+    orders = problem.orders(int(used.sum()))
+    for out in _folds(used):
+        trial = problem.solve(equations, used & ~out, orders)
+        model, back = trial.model(problem.design, out)
+        total += (weights[out] * (problem.data[out] - model - back) ** 2).sum()
+    return total / (weights[used] > 0).sum()
+
+
+def _left_out_errors(problem, equations, noise, used, fit):
     """What leaving stars out in turn shows: (flux error, error of the kernel sum).
 
     The first is the scatter of the flux ratios of stars that the kernel was not fitted to, noise
     taken off; the second the delete-a-group jackknife of the kernel sum.
     """
-    members = np.flatnonzero(used)
-    if members.size < 3:
+    if used.sum() < 3:
         return np.nan, 0.0
-    folds = min(folds, members.size)
-    orders = fit.kernel.order, fit.kernel.background_order
-    deviation, noise = np.empty(members.size), np.empty(members.size)
-    sums = []
-    for fold in range(folds):
-        out = np.arange(members.size) % folds == fold
-        rows = members[out]
-        kept = used.copy()
-        kept[rows] = False
-        trial = problem.solve(equations, kept, orders)
+    weights, pure_weights, model_sky = noise
+    deviation, expected, sums = np.zeros(used.size), np.zeros(used.size), []
+    for out in _folds(used):
+        trial = problem.solve(equations, used & ~out, (fit.order, fit.background_order))
         sums.append(trial.kernel.sum)
-        model, back = trial.model(problem.design, rows)
-        ratio = _flux_ratio(model, back, problem.data[rows], weights[rows])
+        model, back = trial.model(problem.design, out)
+        ratio = flux_ratio(model, back, problem.data[out], weights[out], model_sky[out])
         deviation[out] = ratio - 1.0
-        noise[out] = _flux_ratio_noise(weights[rows], pure_weights[rows], model)
-    jackknife = np.sqrt((folds - 1) * np.var(sums))
-    return _excess_scatter(deviation, noise), float(jackknife)
+        expected[out] = flux_ratio_noise(weights[out], pure_weights[out], model)
+    jackknife = np.sqrt((len(sums) - 1) * np.var(sums))
+    return excess_scatter(deviation[used], expected[used]), float(jackknife)
 
 
-def _excess_scatter(deviation, noise):
-    """The scatter e for which sum d^2 / (n^2 + e^2) equals its expectation; 0 if noise suffices.
-
-    The method of Paule & Mandel (1982), on deviations clipped at 4 robust sigmas.
-    """
-    noise = np.maximum(noise, 1e-12)
-    limit = 4.0 * max(_robust_sigma(deviation), np.median(noise))
-    kept = np.abs(deviation - np.median(deviation)) <= limit
-    deviation, noise = deviation[kept], noise[kept]
-
-    def excess(e):
-        return (deviation**2 / (noise**2 + e**2)).sum() - deviation.size
-
-    low, high = 0.0, float(np.abs(deviation).max())
-    if excess(low) <= 0:
-        return 0.0
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return 0.5 * (low + high)
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """The stamps of a fit, convolved, and how to solve for any subset of them."""
-
-    design: np.ndarray
-    data: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    spec: object
-    shape: tuple
-    options: FitOptions
-
-    def equations(self, weights):
-        """Normal equations of every stamp."""
-        return normal_equations(self.design, self.data, weights)
-
-    def solve(self, equations, used, orders=None):
-        """The _Fit to the `used` stamps; orders by their number unless given."""
-        options, count = self.options, int(used.sum())
-        order, background_order = orders or (
-            affordable_order(options.order, count, options.stars_per_term),
-            affordable_order(options.background_order, count, options.stars_per_term),
-        )
-        p = chebyshev(order, self.x, self.y, self.shape)
-        q = chebyshev(background_order, self.x, self.y, self.shape)
-        matrices, vectors = (part[used] for part in equations)
-        system, right = spatial_system(matrices, vectors, p[used], q[used])
-        n_basis, terms = self.design.shape[1] - 1, p.shape[1]
-        varying = slice(1, 1 + (n_basis - 1) * terms)
-        prior = None
-        if options.ridge > 0:
-            light = matrices[:, 0, 0].sum()
-            level = max(abs(vectors[:, 0].sum() / light) if light > 0 else 0.0, 1e-30)
-            prior = np.zeros(len(right))
-            prior[varying] = 1.0 / (options.ridge * level) ** 2
-        solution, covariance, condition = solve(system, right, prior)
-        coefficients = np.zeros((n_basis, terms))
-        coefficients[0, 0] = solution[0]
-        coefficients[1:] = solution[varying].reshape(n_basis - 1, -1)
-        background = solution[varying.stop :]
-        kernel = SpatialKernel(
-            basis=gaussian_basis(self.spec),
-            coefficients=coefficients,
-            order=order,
-            background=background,
-            background_order=background_order,
-            shape=tuple(self.shape),
-        )
-        sum_error = float(np.sqrt(covariance[0, 0]))
-        return _Fit(kernel, p @ coefficients.T, q @ background, sum_error, condition)
-
-
-def _raw_ratio(template, data, good):
-    """Flux of each star over its template's, before any kernel is known, median 1."""
-    t = np.where(good, template - _median_rows(template, good), 0.0).sum(axis=1)
-    s = np.where(good, data - _median_rows(data, good), 0.0).sum(axis=1)
+def _raw_ratio(source, data, good):
+    """(flux of each star over that in the source, relative to their median; the median)."""
+    t = np.where(good, source - median_rows(source, good), 0.0).sum(axis=1)
+    s = np.where(good, data - median_rows(data, good), 0.0).sum(axis=1)
     ratio = s / np.where(t != 0, t, np.inf)
     middle = np.median(ratio)
-    return ratio / (middle if middle != 0 else 1.0)
-
-
-def _median_rows(values, good):
-    masked = np.where(good, values, np.nan)
-    masked[~good.any(axis=1)] = 0.0
-    return np.nanmedian(masked, axis=1, keepdims=True)
-
-
-def _flux_ratio(model, background, data, weights):
-    """Weighted least-squares scale of the model at each star."""
-    top = (weights * model * (data - background)).sum(axis=1)
-    bottom = (weights * model * model).sum(axis=1)
-    return top / np.where(bottom > 0, bottom, np.inf)
-
-
-def _flux_ratio_noise(weights, pure_weights, model):
-    """Standard error of `_flux_ratio` from the pixels' noise alone."""
-    safe = np.where(pure_weights > 0, pure_weights, np.inf)
-    top = (weights**2 * model**2 / safe).sum(axis=1)
-    bottom = (weights * model**2).sum(axis=1)
-    return np.sqrt(top) / np.where(bottom > 0, bottom, np.inf)
+    return ratio / (middle if middle != 0 else 1.0), float(middle)
 
 
 def _core_pixels(width, fraction=0.5):
@@ -451,16 +438,12 @@ def _core_rms(residual, variance, good, core):
     return np.sqrt(chi2 / np.maximum(inside.sum(axis=1), 1))
 
 
-def _robust_sigma(values):
-    return 1.4826 * np.median(np.abs(values - np.median(values)))
-
-
-def _judge_ratio(ratio, weighable, options, *, floor):
+def _judge_ratio(ratio, weighable, options, floor):
     """Reasons after the flux-ratio cut: far from the median by clip x scatter, or the floor."""
     reason = np.where(weighable, 0, 3)
     if weighable.any():
         centre = np.median(ratio[weighable])
-        limit = options.flux_ratio_clip * _robust_sigma(ratio[weighable])
+        limit = options.flux_ratio_clip * robust_sigma(ratio[weighable])
         limit = max(limit, floor * abs(centre))
         reason[weighable & ~(np.abs(ratio - centre) <= limit)] = 1
     return reason
@@ -472,5 +455,5 @@ def _judge_residual(residual, reason, options, *, floor=0.25):
     if not used.any():
         return reason
     centre = np.median(residual[used])
-    limit = centre + max(options.residual_clip * _robust_sigma(residual[used]), floor)
+    limit = centre + max(options.residual_clip * robust_sigma(residual[used]), floor)
     return np.where(used & ~(residual <= limit), 2, reason)

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skydelta.errors import InputError
 from skydelta.kernel_fit import Stamps
 from skydelta.stars import find_stars
 
-_SCIENCE_BAD = ("BAD", "SAT", "CR", "EDGE", "NO_DATA")
-_TEMPLATE_BAD = ("BAD", "SAT", "EDGE", "NO_DATA")
+SCIENCE_BAD = ("BAD", "SAT", "CR", "EDGE", "NO_DATA")
+TEMPLATE_BAD = ("BAD", "SAT", "EDGE", "NO_DATA")
+"""Planes of pixels that are not fitted; a coadd's cosmic rays are clipped before."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,13 @@ class StarOptions:
         Most stars of a fit; the best of every cell come first.
     max_peak
         Highest peak as a fraction of the saturation level.
+    source
+        Where they are looked for: ``"exposure"``, ``"template"``, or ``"catalogue"`` for those of
+        the exposure that a given catalogue knows as stars.
+    catalogue
+        That catalogue's file; read by the stage.
+    match_radius
+        A star of the catalogue lies within this distance, arcsec.
     """
 
     min_snr: float = 20.0
@@ -35,10 +44,13 @@ class StarOptions:
     per_cell: int = 5
     max_stars: int = 500
     max_peak: float = 0.9
+    source: str = "exposure"
+    catalogue: str | None = None
+    match_radius: float = 1.0
 
 
-def kernel_stars(science, template, half, stamp_half, options=None):
-    """Isolated unsaturated stars of the science image, spread over a grid of cells.
+def kernel_stars(science, template, half, stamp_half, options=None, catalogue=None):
+    """Isolated unsaturated stars, spread over a grid of cells.
 
     Parameters
     ----------
@@ -50,6 +62,8 @@ def kernel_stars(science, template, half, stamp_half, options=None):
         Half width of the fitted stamps, px.
     options
         StarOptions.
+    catalogue
+        skydelta.io.star_catalogue.StarCatalogue where the options ask for one.
 
     Returns
     -------
@@ -57,37 +71,47 @@ def kernel_stars(science, template, half, stamp_half, options=None):
         Structured array of stars (see `skydelta.stars.STAR_DTYPE`), the best of every cell first.
     """
     options = options or StarOptions()
+    searched = template if options.source == "template" else science
     found = find_stars(
-        science.image,
-        science.variance,
-        science.mask,
-        psf=science.psf,
-        saturate=science.saturate,
+        searched.image,
+        searched.variance,
+        searched.mask,
+        psf=searched.psf,
+        saturate=searched.saturate,
         threshold=min(options.min_snr, 10.0),
     )
     good = found["usable"] & (found["snr"] >= options.min_snr) & (found["snr"] <= options.max_snr)
-    if np.isfinite(science.saturate):
-        good &= found["peak"] < options.max_peak * science.saturate
+    if np.isfinite(searched.saturate):
+        good &= found["peak"] < options.max_peak * searched.saturate
+    if options.source == "catalogue":
+        good &= _in_catalogue(found, catalogue, science, options)
     stars = found[good]
     usable = _core_is_usable(science, template, stars, half)
     stars = stars[usable]
     return stars[_by_cell(stars, science.shape, options)]
 
 
+def _in_catalogue(found, catalogue, science, options):
+    """Which of the found stars the catalogue knows as stars."""
+    if catalogue is None:
+        msg = "subtract.stars.source is catalogue, but no catalogue is given: name its file"
+        raise InputError(msg)
+    from skydelta.catalogue_stars import stars_at
+
+    radius = options.match_radius
+    return stars_at(found, science.shape, science.wcs, catalogue, radius=radius).selected
+
+
 def _core_is_usable(science, template, stars, half):
     """Whether no bad pixel of either image bears upon the 3 x 3 px about each star."""
     x, y = np.rint(stars["x"]).astype(int), np.rint(stars["y"]).astype(int)
-    near = _cutouts(_bad_science(science), x, y, 1, True)
-    under = _cutouts(_bad_template(template), x, y, 1 + half // 2, True)
+    near = _cutouts(_bad(science, SCIENCE_BAD), x, y, 1, True)
+    under = _cutouts(_bad(template, TEMPLATE_BAD), x, y, 1 + half // 2, True)
     return ~(near.any(axis=(1, 2)) | under.any(axis=(1, 2)))
 
 
-def _bad_science(science):
-    return science.mask.any(*_SCIENCE_BAD) | ~(science.variance > 0)
-
-
-def _bad_template(template):
-    return template.mask.any(*_TEMPLATE_BAD) | ~(template.variance > 0)
+def _bad(exposure, planes):
+    return exposure.mask.any(*planes) | ~(exposure.variance > 0)
 
 
 def _by_cell(stars, shape, options):
@@ -114,33 +138,48 @@ def _cutouts(image, x, y, half, fill):
     return padded[y[:, None, None] + offset[:, None], x[:, None, None] + offset]
 
 
-def cut_stamps(science, template, stars, half, stamp_half):
+def cut_stamps(
+    target, source, stars, half, stamp_half, source_correlation=None, *, source_is_science=False
+):
     """Stamps of both images about the stars.
 
-    A pixel is fitted if it is good on the science image and no bad template pixel, nor one
+    A pixel is fitted if it is good on the target and no bad source pixel, nor one
     beyond the edge, lies under the kernel there.
 
     Parameters
     ----------
-    science, template
-        Exposures on one grid.
+    target
+        Exposure to be matched.
+    source
+        Exposure that the kernel is to convolve, on the same grid.
     stars
         From `kernel_stars`.
     half, stamp_half
         Half widths of the kernel and of the fitted stamps, px.
+    source_correlation
+        Autocorrelation of the noise of `source`, sum 1, or None for white noise.
+    source_is_science
+        Whether the science image is the one to be convolved.
     """
     x, y = np.rint(stars["x"]).astype(int), np.rint(stars["y"]).astype(int)
-    good = ~_cutouts(_bad_science(science), x, y, stamp_half, True)
-    bad = _cutouts(_bad_template(template), x, y, stamp_half + half, True)
+    planes = (TEMPLATE_BAD, SCIENCE_BAD) if source_is_science else (SCIENCE_BAD, TEMPLATE_BAD)
+    good = ~_cutouts(_bad(target, planes[0]), x, y, stamp_half, True)
+    bad = _cutouts(_bad(source, planes[1]), x, y, stamp_half + half, True)
     good &= _box_sum(bad, 2 * half + 1) == 0
-    wide = _cutouts(template.image, x, y, stamp_half + half, 0).astype(float)
+
+    def at_good(plane, fill):
+        return np.where(good, _cutouts(plane, x, y, stamp_half, fill), fill).astype(float)
+
+    wide = _cutouts(source.image, x, y, stamp_half + half, 0).astype(float)
     return Stamps(
         x=x,
         y=y,
-        science=np.where(good, _cutouts(science.image, x, y, stamp_half, 0), 0.0).astype(float),
-        variance=np.where(good, _cutouts(science.variance, x, y, stamp_half, 1), 1.0).astype(float),
-        template=np.where(bad, 0.0, wide),
+        target=at_good(target.image, 0),
+        variance=at_good(target.variance, 1),
+        source=np.where(bad, 0.0, wide),
         good=good,
+        source_variance=at_good(source.variance, 1),
+        source_correlation=source_correlation,
     )
 
 

@@ -8,6 +8,11 @@ def n_terms(order):
     return (order + 1) * (order + 2) // 2
 
 
+def degree_of(terms):
+    """The total degree of a polynomial of so many terms."""
+    return round((np.sqrt(8 * terms + 1) - 3) / 2)
+
+
 def exponents(order):
     """(i, j) of each term, by rising total degree."""
     return [(total - j, j) for total in range(order + 1) for j in range(total + 1)]

@@ -10,15 +10,18 @@ from scipy import fft
 
 from skydelta.convolve import convolve_tile, kernel_transform, padded_cut, tile_size, tiles
 from skydelta.mask import UNUSABLE
+from skydelta.psf import resize_stamps
 
 
-def score_image(exposure, *, min_good_weight=0.5):
+def score_image(exposure, *, psf=None, min_good_weight=0.5):
     """Score and flux error of a PSF at every pixel.
 
     Parameters
     ----------
     exposure
         Difference with PSF.
+    psf
+        Psf to filter with; default that of the exposure.
     min_good_weight
         Pixels whose PSF lies by less than this fraction (of phi^2) on usable ones score 0.
 
@@ -34,13 +37,14 @@ def score_image(exposure, *, min_good_weight=0.5):
     weight = np.zeros(exposure.shape, np.float32)
     np.divide(1.0, _smooth_variance(exposure.variance, unusable), out=weight, where=~unusable)
     weighted = np.where(unusable, np.float32(0), exposure.image) * weight
-    half = exposure.psf.size // 2
+    psf = psf or exposure.psf
+    half = psf.size // 2
     size = tile_size(exposure.shape, half)
     score = np.zeros(exposure.shape, np.float32)
     sigma = np.full(exposure.shape, np.inf, np.float32)
     for y0, y1, x0, x1 in tiles(exposure.shape, half, size):
         # Correlation with the PSF is convolution with its reflection.
-        phi = exposure.psf.stamp(0.5 * (x0 + x1 - 1), 0.5 * (y0 + y1 - 1))[::-1, ::-1]
+        phi = psf.stamp(0.5 * (x0 + x1 - 1), 0.5 * (y0 + y1 - 1))[::-1, ::-1]
         shape = (y1 - y0, x1 - x0)
 
         def filtered(plane, kernel, box=(y0, y1, x0, x1), shape=shape):
@@ -57,7 +61,17 @@ def score_image(exposure, *, min_good_weight=0.5):
         root = np.sqrt(np.where(valid, bottom, 1.0))
         score[y0:y1, x0:x1] = np.where(valid, top / root, 0.0)
         sigma[y0:y1, x0:x1] = np.where(valid, 1.0 / root, np.inf)
+    if psf is not exposure.psf:
+        sigma /= np.float32(_response(psf, exposure))
     return score, sigma
+
+
+def _response(psf, exposure):
+    """What a filter other than the PSF makes of a star of unit flux, over its own square."""
+    ny, nx = exposure.shape
+    phi, own = (p.stamp((nx - 1) / 2, (ny - 1) / 2) for p in (psf, exposure.psf))
+    size = min(phi.shape[0], own.shape[0])
+    return (resize_stamps(phi, size) * resize_stamps(own, size)).sum() / (phi**2).sum()
 
 
 def _smooth_variance(variance, unusable, width=5):

@@ -9,6 +9,8 @@ where rho is the transform of the template's noise autocorrelation (sum 1). psi(
 those of the science image. After it the noise is white with variance v_s + v_t ksum^2.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import fft
 
@@ -84,37 +86,71 @@ def whitening_kernel(power, size):
     return psi / psi.sum()
 
 
-def decorrelation_kernel(kernel, variance_science, variance_template, correlation=None, size=None):
-    """The decorrelation kernel of S - K conv T at one place.
+@dataclass(frozen=True)
+class Whitened:
+    """Filters of a difference f_s conv S - f_t conv T that make its noise white, at one place.
 
     Parameters
     ----------
-    kernel
-        (k, k) matching kernel.
-    variance_science, variance_template
-        Background variances; the template's is that of equivalent white noise.
-    correlation
-        Centred noise autocorrelation of the template, sum 1; None for white noise.
+    psi
+        Decorrelation kernel, unit sum.
+    science, template
+        f_s conv psi and f_t conv psi: what each image goes through in all.
+    science_gain, template_gain
+        What the correlation of each image's own noise makes of its variance, propagated with
+        squared filters.
+    """
+
+    psi: np.ndarray
+    science: np.ndarray
+    template: np.ndarray
+    science_gain: float
+    template_gain: float
+
+
+def whitened(filters, variances, correlations=(None, None), size=None):
+    """The whitening of f_s conv S - f_t conv T at one place.
+
+    Parameters
+    ----------
+    filters
+        (f_s, f_t), centred odd stamps; f_s of unit sum, f_t of the flux ratio.
+    variances
+        Background variances of S and T; those of equivalent white noise.
+    correlations
+        Centred noise autocorrelations of S and T, sum 1; None for white noise.
     size
-        Odd width of the result; default 2 k + 1.
+        Odd width of psi; default twice the wider filter and 1.
 
     Returns
     -------
-    psi
-        (size, size), unit sum.
-    gain
-        Mean over frequencies of rho |K psi|^2 over that of |K psi|^2: what the resampling's
-        correlation makes of a template variance propagated with squared kernels.
+    Whitened
     """
-    size = size or 2 * kernel.shape[-1] + 1
-    rho_size = 1 if correlation is None else correlation.shape[-1]
-    n = grid_size(2 * size, kernel.shape[-1], rho_size)
-    matched = np.abs(transform(kernel, n)) ** 2
-    rho = spectrum(correlation, n)
-    terms = ((variance_science, []), (variance_template, [kernel], correlation))
+    widest = max(f.shape[-1] for f in filters)
+    size = size or 2 * widest + 1
+    rho_size = max(1 if rho is None else rho.shape[-1] for rho in correlations)
+    n = grid_size(2 * size, widest, rho_size)
+    terms = [(v, [f], rho) for v, f, rho in zip(variances, filters, correlations, strict=True)]
     psi = whitening_kernel(noise_power(terms, n), size)
-    filtered = matched * np.abs(transform(psi, n)) ** 2
-    return psi, float((rho * filtered).mean() / filtered.mean())
+    psi_hat = transform(psi, n)
+    out, gains = [], []
+    for f, rho in zip(filters, correlations, strict=True):
+        product = transform(f, n) * psi_hat
+        gains.append(_gain(spectrum(rho, n), np.abs(product) ** 2))
+        out.append(centred(product, size + 2 * (f.shape[-1] // 2)))
+    return Whitened(psi, *out, *gains)
+
+
+def noise_gain(correlation, kernel):
+    """Variance of correlated noise after a kernel over that of white noise; 1 for None."""
+    if correlation is None:
+        return 1.0
+    n = grid_size(2 * kernel.shape[0], correlation.shape[0])
+    return _gain(spectrum(correlation, n), np.abs(transform(kernel, n)) ** 2)
+
+
+def _gain(rho, power):
+    return float((rho * power).mean() / power.mean())
 
 
 def convolve_stamps(a, b, size):

@@ -5,8 +5,9 @@ from skydelta.stage import options, provenance, stage
 with stage(snakemake):
     from skydelta.detect import DetectOptions, detect
     from skydelta.io.detections import write_detections
-    from skydelta.io.products import read_image
+    from skydelta.io.differences import read_for_detection
 
-    difference = read_image(snakemake.input.diffexp)
-    detections = detect(difference, options=options(DetectOptions, snakemake.params.section))
+    difference, psf, score = read_for_detection(snakemake.input.diffexp)
+    choices = options(DetectOptions, snakemake.params.section)
+    detections = detect(difference, psf=psf, score=score, options=choices)
     write_detections(snakemake.output.footprints, detections, provenance(snakemake))

@@ -118,3 +118,19 @@ def read_coadds(rows, section, lost):
 def left_out(template):
     """The sentences of a template's notes that name coadds which could not be used."""
     return [note for note in template.notes if note.startswith(_LEFT_OUT)]
+
+
+def read_catalogue(path, band):
+    """The catalogue that the kernel's stars are taken from.
+
+    Raises
+    ------
+    InputError
+        If none is named, or of the type that fits.
+    """
+    if not path:
+        msg = "subtract.stars.source is catalogue: subtract.stars.catalogue must name its file"
+        raise InputError(msg)
+    from skydelta.io.star_catalogue import read_star_catalogue
+
+    return read_star_catalogue(path, band)

@@ -1,0 +1,368 @@
+"""Alard-Lupton matching: one of the images convolved with a fitted kernel, in either direction.
+
+Three ways to the same kind of difference: the template convolved to the PSF of the science image;
+the science image convolved to that of the template; or the kernel fitted to a pre-convolved science
+image and the pre-convolution taken out of it again.
+"""
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from skydelta.bases import DeltaBasis, GaussianBasis, PsfBasis
+from skydelta.combine import (
+    apply_kernel,
+    on_flux_scale,
+    with_calibration,
+    without_background,
+)
+from skydelta.convolve import convolve_spatial
+from skydelta.difference import Difference
+from skydelta.errors import InputError
+from skydelta.kernel import SpatialKernel
+from skydelta.kernel_basis import (
+    DEFAULT_DEGREES,
+    DEFAULT_SIGMAS,
+    SIZE_LIMITS,
+    BasisSpec,
+    kernel_size,
+    scaled_spec,
+)
+from skydelta.kernel_fit import fit_kernel
+from skydelta.kernel_stars import cut_stamps, kernel_stars
+from skydelta.matching import deconvolved, psf_kernels
+from skydelta.psf import adaptive_shape
+
+log = logging.getLogger(__name__)
+
+DELTA_SIZE = 15
+"""Width of a delta basis, px, where none is given."""
+
+_FIRST_ORDER, _FIRST_SIZE = 2, 21
+"""Degree of the polynomial through the kernels that the PSF models imply; their width, px."""
+
+
+@dataclass(frozen=True)
+class BasisOptions:
+    """The kernel's basis functions.
+
+    Parameters
+    ----------
+    kind
+        ``"gaussian"`` or ``"delta"``.
+    from_psf
+        Whether the first function is the kernel that the two PSF models imply; ``"auto"``: where
+        the image to be convolved is not the sharper one, if that leaves less on the stars.
+    scale_by_fwhm
+        Widths and size of the Gaussians from the two seeings; otherwise those given.
+    sigmas
+        Gaussian widths, px, where not scaled.
+    degrees
+        Polynomial degree on each Gaussian.
+    size
+        Odd kernel width, px; None for the size rule, or `DELTA_SIZE`.
+    components, regularisation
+        See `skydelta.kernel_fit.fit_kernel`.
+    """
+
+    kind: str = "gaussian"
+    from_psf: bool | str = "auto"
+    scale_by_fwhm: bool = True
+    sigmas: tuple = DEFAULT_SIGMAS
+    degrees: tuple = DEFAULT_DEGREES
+    size: int | None = None
+    components: int | None = None
+    regularisation: float | str = "auto"
+
+    def spec(self, sigma_target, sigma_source):
+        """The BasisSpec of the Gaussians for two PSF widths in px."""
+        if self.scale_by_fwhm:
+            spec = scaled_spec(sigma_target, sigma_source, degrees=tuple(self.degrees))
+        else:
+            size = kernel_size(self.sigmas)
+            spec = BasisSpec(tuple(self.sigmas), tuple(self.degrees), size)
+        return BasisSpec(spec.sigmas, spec.degrees, self.size) if self.size else spec
+
+    def correction(self):
+        """The Basis of corrections to a kernel that matches already."""
+        if self.kind == "delta":
+            return DeltaBasis(self.size or DELTA_SIZE)
+        spec = self.spec(1.0, 1.0)
+        return GaussianBasis(BasisSpec(spec.sigmas, spec.degrees, self.size or SIZE_LIMITS[0]))
+
+    def basis(self, sigma_target, sigma_source):
+        """The Basis for two PSF widths in px, its first function not from the PSFs."""
+        if self.kind == "delta":
+            return DeltaBasis(self.size or DELTA_SIZE)
+        return GaussianBasis(self.spec(sigma_target, sigma_source))
+
+
+def alard_lupton(science, template, noise_correlation, options, catalogue=None):
+    """The difference with a fitted, spatially varying kernel.
+
+    Parameters
+    ----------
+    science, template
+        Exposures with PSF on one grid.
+    noise_correlation
+        Autocorrelation of the template's noise, sum 1, or None for white noise.
+    options
+        SubtractOptions.
+    catalogue
+        StarCatalogue, where the options ask for one.
+
+    Returns
+    -------
+    Difference
+
+    Raises
+    ------
+    TooFewStarsError, BadKernelError
+        From the fit.
+    """
+    shapes = [_shape(e) for e in (science, template)]
+    direction = "template"
+    if options.preconvolve == "none":
+        direction = _direction(options.convolve, *shapes)
+    prefilter = _prefilter(science, shapes[0], options.preconvolve)
+    target, source, correlation = science, template, noise_correlation
+    if direction == "science":
+        target, source, correlation = template, science, None
+    elif prefilter is not None:
+        target = _prefiltered(science, prefilter)
+    fit = _Matching(target, source, correlation, prefilter, shapes, direction, options)
+    stars = fit.stars(science, template, catalogue)
+    solution = fit.best(stars)
+    notes = list(solution.notes)
+    kernel, ratio = solution.kernel, solution.kernel.sum
+    if direction == "science":
+        # target = K conv source + b becomes K conv source / sum - target / sum + b / sum.
+        kernel, ratio = kernel.scaled(1.0 / kernel.sum), 1.0 / kernel.sum
+        kernel = SpatialKernel(
+            kernel.images, kernel.fields, kernel.background.scaled(-1.0), kernel.shape
+        )
+        template = on_flux_scale(template, ratio)
+    elif prefilter is not None:
+        kernel = _without_prefilter(kernel, prefilter)
+    exposure = apply_kernel(science, template, kernel, noise_correlation, convolved=direction)
+    exposure = without_background(exposure, options.background_cell)
+    relative = solution.sum_error / solution.kernel.sum
+    unscaled = template if direction == "template" else on_flux_scale(template, 1.0 / ratio)
+    exposure = with_calibration(exposure, science, unscaled, ratio, relative)
+    meta = _cards(solution, kernel, stars, options) | {
+        "METHOD": ("AL", f"Alard-Lupton, {direction} convolved"),
+        "CONVOLVE": (direction, "the image that was convolved"),
+        "PRECONV": (options.preconvolve, "pre-convolution of the science image"),
+        "KSUM": (ratio, "science counts per template count"),
+        "KSUMERR": (ratio * relative, "its standard error"),
+        "SCIFWHM": (shapes[0].fwhm, "[pix] FWHM of the science PSF"),
+        "TMPFWHM": (shapes[1].fwhm, "[pix] FWHM of the template PSF"),
+    }
+    if unscaled.photo_calib is not None:
+        meta["TMPSCALE"] = (unscaled.photo_calib.scale, "nJy per count of the template")
+    notes += _fallback_notes(solution, options)
+    for note in notes:
+        log.warning(note)
+    exposure = exposure.replace(meta={**exposure.meta, **meta}).noted(*notes)
+    return Difference(
+        exposure=exposure,
+        kernel=kernel,
+        convolved=direction,
+        flux_ratio=ratio,
+        stars=_star_columns(stars, solution),
+        flux_error=solution.flux_error,
+        solution=solution,
+        detection_filter=prefilter,
+        science_psf=science.psf if direction == "science" else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Matching:
+    """The kernel fit that turns `source` into `target`."""
+
+    target: object
+    source: object
+    correlation: np.ndarray | None
+    prefilter: np.ndarray | None
+    shapes: tuple
+    direction: str
+    options: object
+
+    def _widths(self):
+        """Determinant radii of the PSFs of target and source, px."""
+        science, template = (s.determinant_radius for s in self.shapes)
+        if self.direction == "science":
+            return template, science
+        if self.prefilter is not None:
+            science = np.hypot(science, adaptive_shape(self.prefilter).determinant_radius)
+        return science, template
+
+    @cached_property
+    def bases(self):
+        """The bases to try: one, or with and without the kernel of the PSF models."""
+        options, fit = self.options.basis, self.options.fit
+        target, source = self._widths()
+        plain = options.basis(target, source)
+        asked, simple = (
+            options.from_psf,
+            fit.flux_scale == "constant" and options.components is None,
+        )
+        if asked is False or (asked == "auto" and (target > source or not simple)):
+            return [plain]
+        if not simple:
+            msg = "subtract.basis.from_psf goes with a constant flux scale and no components"
+            raise InputError(msg)
+        first = self._first()
+        informed = PsfBasis(options.correction(), first)
+        return [informed] if asked is True else [informed, plain]
+
+    def _first(self):
+        """The kernel that the PSF models imply, as a polynomial of the position."""
+        shape = self.target.shape
+        x, y, kernels = psf_kernels(self.source.psf, self.target.psf, shape, _FIRST_SIZE)
+        return SpatialKernel.through(x, y, kernels, _FIRST_ORDER, shape)
+
+    @property
+    def half(self):
+        """Half width of the widest kernel, px."""
+        return max(basis.half for basis in self.bases)
+
+    @property
+    def stamp_half(self):
+        """Half width of the fitted stamps, px."""
+        ny, nx = self.target.shape
+        wanted = max(int(np.ceil(3.0 * max(s.fwhm for s in self.shapes))), 8)
+        return min(wanted, max(min(ny, nx) // 2 - self.half - 1, 8))
+
+    def stars(self, science, template, catalogue):
+        """The stars of the fit."""
+        return kernel_stars(
+            science, template, self.half, self.stamp_half, self.options.stars, catalogue
+        )
+
+    def best(self, stars):
+        """The KernelSolution; of two bases that which leaves less on the stars."""
+        solutions = []
+        for basis in self.bases:
+            stamps = cut_stamps(
+                self.target,
+                self.source,
+                stars,
+                basis.half,
+                self.stamp_half,
+                self.correlation,
+                source_is_science=self.direction == "science",
+            )
+            solution = fit_kernel(
+                stamps,
+                basis,
+                self.target.shape,
+                self.options.fit,
+                components=self.options.basis.components,
+                regularisation=self.options.basis.regularisation,
+            )
+            solutions.append(solution)
+        residuals = [solution.median_residual for solution in solutions]
+        if len(residuals) > 1:
+            log.info("median star residual %.3f with the PSFs' kernel, %.3f without", *residuals)
+        return solutions[int(np.argmin(residuals))]
+
+
+def _shape(exposure):
+    ny, nx = exposure.shape
+    return exposure.psf.compute_shape((nx - 1) / 2.0, (ny - 1) / 2.0)
+
+
+def _direction(asked, science, template):
+    """The image to convolve: as LSST, the template unless its PSF is wider both ways."""
+    if asked != "auto":
+        return asked
+    wider = template.ixx > science.ixx and template.iyy > science.iyy
+    return "science" if wider else "template"
+
+
+def _prefilter(science, shape, kind):
+    """The pre-convolution kernel, unit sum, or None."""
+    if kind == "none":
+        return None
+    size = science.psf.size
+    if kind == "gaussian":
+        u = np.arange(size) - size // 2
+        profile = np.exp(-0.5 * (u / shape.determinant_radius) ** 2)
+        stamp = np.outer(profile, profile)
+    else:
+        ny, nx = science.shape
+        # Correlation with the PSF: convolution with its reflection.
+        stamp = science.psf.stamp((nx - 1) / 2.0, (ny - 1) / 2.0)[::-1, ::-1]
+    return stamp / stamp.sum()
+
+
+def _prefiltered(science, prefilter):
+    """The science image convolved; its variance stays that of equivalent white noise."""
+    kernel = SpatialKernel.polynomial(
+        prefilter[None], np.ones((1, 1)), 0, np.zeros(1), 0, science.shape
+    )
+    return science.replace(image=convolve_spatial(science.image, kernel))
+
+
+def _without_prefilter(kernel, prefilter):
+    """The kernel k for which prefilter conv k is the fitted one."""
+    size = kernel.size + 2 * (kernel.half // 2)
+    images = deconvolved(kernel.images, prefilter, size)
+    return SpatialKernel(images, kernel.fields, kernel.background, kernel.shape)
+
+
+def _star_columns(stars, solution):
+    """Columns of the stars' table: positions, fluxes, and how each fared."""
+    from skydelta.kernel_fit import REJECT_REASONS
+
+    n = len(solution.used)
+    return {
+        **{name: stars[name][:n] for name in ("x", "y", "flux", "snr")},
+        "used": solution.used,
+        "reason": np.array([REJECT_REASONS[int(r)] for r in solution.reason], dtype="U12"),
+        "flux_ratio": solution.flux_ratio,
+        "residual": solution.residual,
+    }
+
+
+def _cards(solution, kernel, stars, options):
+    used = int(solution.used.sum())
+    cards = {
+        "KORDER": (solution.order, "degree of the kernel's spatial polynomial"),
+        "KBGORDER": (solution.background_order, "degree of the background"),
+        "KORDREQ": (options.fit.order, "degree asked for"),
+        "KCOND": (solution.condition, "condition number of the scaled normal matrix"),
+        "KNSTAR": (used, "stars in the final fit"),
+        "KNREJ": (len(stars) - used, "stars rejected"),
+        "KSIZE": (kernel.size, "[pix] kernel width"),
+        "KBASIS": (solution.basis, "basis functions of the kernel"),
+        "KNBASIS": (solution.n_basis, "their number"),
+        "KPENALTY": (solution.penalty, "strength of the roughness prior"),
+        "KITER": (solution.iterations, "rejection rounds"),
+        "KRESID": (solution.median_residual, "median core residual of the stars, in sigma"),
+    }
+    if np.isfinite(solution.flux_error):
+        cards["KFLUXERR"] = (solution.flux_error, "relative flux error of the matched image")
+    return cards
+
+
+def _fallback_notes(solution, options):
+    notes = []
+    used = int(solution.used.sum())
+    if not np.isfinite(solution.flux_error):
+        notes.append(
+            f"{used} stars are too few to tell the kernel's own flux error: errors hold noise only"
+        )
+    for what, got, asked in (
+        ("kernel", solution.order, options.fit.order),
+        ("background", solution.background_order, options.fit.background_order or 0),
+    ):
+        if got < asked:
+            notes.append(
+                f"{what} order lowered from {asked} to {got}: {used} stars carry no more terms"
+            )
+    return notes

@@ -1,0 +1,186 @@
+"""The difference of two images, one of them convolved: pixels, variance, mask, zero point."""
+
+import logging
+
+import numpy as np
+
+from skydelta.background import estimate_background
+from skydelta.convolve import convolve_local, convolve_spatial
+from skydelta.mask import PLANES, UNUSABLE, Mask, add_planes
+from skydelta.photocalib import PhotoCalib
+from skydelta.whitening import noise_gain
+
+log = logging.getLogger(__name__)
+
+CONVOLVED = ("template", "science")
+
+_MISSING_WEIGHT = 1e-3
+"""A pixel is lost when more than this share of its kernel lies on pixels without data."""
+
+_SATURATED_WEIGHT = 1e-5
+"""The same for saturated pixels, whose values may be wrong by millions of counts."""
+
+
+def apply_kernel(science, template, kernel, noise_correlation=None, *, convolved="template"):
+    """The difference on the flux scale of the science image, with its variance and mask.
+
+    science - kernel conv template - background or kernel conv science - template - background.
+
+    Parameters
+    ----------
+    science, template
+        Exposures on one grid; where the science image is convolved, with a template on its flux
+        scale (`on_flux_scale`) and a kernel of unit sum.
+    kernel
+        SpatialKernel.
+    noise_correlation
+        Autocorrelation of the template's noise, sum 1, or None.
+    convolved
+        ``"template"`` or ``"science"``: which of them.
+
+    Returns
+    -------
+    Exposure
+        With the calibration and WCS of the science image and the PSF of the image that was not
+        convolved.
+    """
+    ny = science.shape[0]
+    if convolved == "template":
+        image = science.image - convolve_spatial(template.image, kernel)
+        moved = propagated_variance(template.variance, kernel, noise_correlation)
+        variance = science.variance + moved
+    else:
+        image = convolve_spatial(science.image, kernel) - template.image
+        variance = propagated_variance(science.variance, kernel) + template.variance
+    for y0 in range(0, ny, 256):
+        y1 = min(y0 + 256, ny)
+        image[y0:y1] -= kernel.background.box(y0, y1, 0, image.shape[1])
+    bits, planes = _difference_mask(science, template, kernel, convolved)
+    no_data = (bits & np.int32(1 << planes["NO_DATA"])) != 0
+    image[no_data] = 0.0
+    variance[no_data] = np.nan
+    return science.replace(
+        image=image,
+        variance=variance.astype(np.float32, copy=False),
+        mask=Mask(bits, planes),
+        psf=science.psf if convolved == "template" else template.psf,
+    )
+
+
+def on_flux_scale(exposure, scale):
+    """An exposure whose counts are multiplied with a number; the calibration goes along."""
+    calib = exposure.photo_calib
+    if calib is not None:
+        calib = PhotoCalib(calib.scale / scale, calib.scale_err / scale)
+    return exposure.replace(
+        image=exposure.image * np.float32(scale),
+        variance=exposure.variance * np.float32(scale**2),
+        photo_calib=calib,
+        saturate=exposure.saturate * scale,
+    )
+
+
+def without_background(exposure, cell):
+    """The difference without the background that the stars' stamps did not show.
+
+    Parameters
+    ----------
+    exposure
+        Exposure.
+    cell
+        Cells of the mesh, px; None to leave the background.
+    """
+    if cell is None:
+        return exposure
+    unusable = exposure.mask.any(*UNUSABLE)
+    cell = min(cell, max(min(exposure.shape) // 2, 32))
+    level = estimate_background(exposure.image, unusable, cell=cell, passes=1).level
+    rms = float(np.std(level[::8, ::8]))
+    return exposure.replace(
+        image=np.where(exposure.mask.any("NO_DATA"), np.float32(0), exposure.image - level),
+        meta={**exposure.meta, "RESBGRMS": (rms, "[count] rms of the residual background")},
+    )
+
+
+def with_calibration(exposure, science, template, flux_ratio, relative_error):
+    """The template's zero point through the flux ratio, where the exposure has none.
+
+    Parameters
+    ----------
+    exposure
+        The difference.
+    science, template
+        What it was made of.
+    flux_ratio
+        Science counts per template count.
+    relative_error
+        Its relative standard error.
+    """
+    if science.photo_calib is not None or template.photo_calib is None:
+        source = "exposure" if science.photo_calib is not None else "none"
+        return exposure.replace(meta={**exposure.meta, "ZPSOURCE": (source, "of the zero point")})
+    scale = template.photo_calib.scale / flux_ratio
+    relative = np.hypot(relative_error, template.photo_calib.scale_err / template.photo_calib.scale)
+    note = (
+        f"no zero point given: took the template's through the kernel sum {flux_ratio:.6g}, "
+        f"{PhotoCalib(scale).zero_point:.4f} mag"
+    )
+    log.info(note)
+    return exposure.replace(
+        photo_calib=PhotoCalib(scale, scale * relative),
+        meta={**exposure.meta, "ZPSOURCE": ("kernel sum", "of the zero point")},
+    ).noted(note)
+
+
+def propagated_variance(variance, kernel, noise_correlation=None):
+    """K^2 conv V, scaled for the correlation of the noise."""
+    filled = fill_variance(variance)
+    gain = noise_gain(noise_correlation, kernel.middle)
+    squared = convolve_local(filled, lambda x, y: gain * kernel.image(x, y) ** 2, kernel.half)
+    return np.maximum(squared, 0.0)
+
+
+def fill_variance(variance):
+    """The variance with its median where it is not known."""
+    known = np.isfinite(variance)
+    if known.all():
+        return variance
+    return np.where(known, variance, np.float32(np.median(variance[known])))
+
+
+def _difference_mask(science, template, kernel, convolved):
+    """Planes of the science image, and the template's under new names; bad pixels of the convolved
+    image count wherever the kernel reaches them.
+    """
+    planes = add_planes(dict(PLANES), science.mask.planes)
+    bits = science.mask.canonical().array.copy()
+    moved = template if convolved == "template" else science
+    other = science if convolved == "template" else template
+    magnitude = np.abs(kernel.middle)
+    magnitude /= magnitude.sum()
+    lost = _reach(_missing(moved), magnitude, kernel.half, _MISSING_WEIGHT, outside=1.0)
+    if convolved == "science":
+        lost |= _missing(other)
+    bits[lost] |= np.int32((1 << planes["NO_DATA"]) | (1 << planes["EDGE"]))
+    for exposure, plane in ((science, "SAT"), (template, "SAT_TEMPLATE")):
+        saturated = exposure.mask.any("SAT", "SAT_TEMPLATE")
+        if exposure is moved and saturated.any():
+            saturated = _reach(saturated, magnitude, kernel.half, _SATURATED_WEIGHT)
+        if exposure is moved or exposure is template:
+            bits[saturated] |= np.int32(1 << planes[plane])
+    bits[template.mask.any("CR")] |= np.int32(1 << planes["CR_TEMPLATE"])
+    return bits, planes
+
+
+def _missing(exposure):
+    return exposure.mask.any("NO_DATA", "BAD") | ~np.isfinite(exposure.variance)
+
+
+def _reach(bad, magnitude, half, limit, outside=0.0):
+    """Where more than `limit` of the kernel's magnitude falls on bad pixels."""
+    if not bad.any() and outside == 0.0:
+        return np.zeros(bad.shape, bool)
+    padded = np.pad(bad.astype(np.float32), half, constant_values=np.float32(outside))
+    share = convolve_local(padded, lambda _x, _y: magnitude, half)
+    cut = slice(half, -half) if half else slice(None)
+    return share[cut, cut] > limit
