@@ -50,10 +50,9 @@ class Chain:
         from skydelta.decorrelate import decorrelate
 
         return decorrelate(
-            self.difference.exposure,
+            self.difference,
             self.science,
             self.template.exposure,
-            self.kernel,
             self.template.noise_correlation,
         )
 
@@ -72,8 +71,8 @@ class Chain:
             self.science,
             self.template.exposure,
             self.detections,
-            kernel_sum=self.kernel.sum,
-            kernel_error=self.difference.solution.flux_error,
+            kernel_sum=self.difference.flux_ratio,
+            kernel_error=self.difference.flux_error,
         )
 
 

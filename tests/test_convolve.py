@@ -27,7 +27,7 @@ def test_equals_direct_convolution(shape, order):
     weights = chebyshev(order, xx.ravel(), yy.ravel(), shape).T.reshape(-1, *shape)
     expected = sum(
         w * fftconvolve(image.astype(float), term, mode="same")
-        for w, term in zip(weights, kernel.terms(), strict=True)
+        for w, term in zip(weights, kernel.images, strict=True)
     )
     out = convolve_spatial(image, kernel)
     assert out.dtype == np.float32

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 from scenes import correlation, gaussian, make_exposure, robust_sigma, star_field, white_noise
 
+from skydelta.combine import apply_kernel
 from skydelta.decorrelate import decorrelate
+from skydelta.difference import Difference
 from skydelta.kernel import SpatialKernel
 from skydelta.kernel_basis import BasisSpec, gaussian_basis
 from skydelta.mask import UNUSABLE, Mask
-from skydelta.subtract import apply_kernel
 from skydelta.whitening import convolve_stamps
 
 SHAPE = (700, 640)
@@ -21,11 +22,16 @@ def spatial_kernel(shape=SHAPE, sum_=1.5, size=17):
     return SpatialKernel.polynomial(basis, coefficients, 1, np.zeros(1), 0, shape)
 
 
+def whitened_difference(science, template, kernel):
+    raw = apply_kernel(science, template, kernel)
+    difference = Difference(raw, kernel, "template", kernel.sum)
+    return raw, decorrelate(difference, science, template)
+
+
 def chain(science_image, template_image, v_s, v_t, kernel, **fields):
     science = make_exposure(science_image, v_s, **fields)
     template = make_exposure(template_image, v_t)
-    raw = apply_kernel(science, template, kernel)
-    return raw, decorrelate(raw, science, template, kernel)
+    return whitened_difference(science, template, kernel)
 
 
 @pytest.fixture(scope="module", params=[(1.0, 1.0), (4.0, 0.3)], ids=["equal", "deep template"])
@@ -105,14 +111,12 @@ def test_psf_is_the_science_psf_with_psi():
 
 def test_whole_and_tiled_agree():
     """The middle of a large image and the same pixels cut out, filtered in one piece."""
-    kernel = spatial_kernel((1200, 600))
-    flat = SpatialKernel.polynomial(
-        kernel.basis, kernel.coefficients[:, :1], 0, np.zeros(1), 0, (1200, 600)
-    )
+    constant = spatial_kernel((1200, 600)).images[:1], np.ones((1, 1)), 0, np.zeros(1), 0
+    flat = SpatialKernel.polynomial(*constant, (1200, 600))
     image = white_noise((1200, 600), 4)
     _, tiled = chain(image, np.zeros_like(image), 1.0, 1.0, flat)
     part = np.s_[400:560, 200:360]
-    small = SpatialKernel.polynomial(flat.basis, flat.coefficients, 0, np.zeros(1), 0, (160, 160))
+    small = SpatialKernel.polynomial(*constant, (160, 160))
     _, whole = chain(image[part], np.zeros((160, 160)), 1.0, 1.0, small)
     inner = np.s_[40:-40, 40:-40]
     assert whole.exposure.image[inner] == pytest.approx(tiled.exposure.image[part][inner], abs=1e-3)
@@ -142,8 +146,8 @@ class TestBadPixels:
         )
         template = template.replace(variance=np.where(where, np.float32(np.nan), template.variance))
         science = make_exposure(white_noise(SHAPE, 2))
-        raw = apply_kernel(science, template, kernel)
-        white = decorrelate(raw, science, template, kernel).exposure
+        raw, white = whitened_difference(science, template, kernel)
+        white = white.exposure
         lost = white.mask.any("NO_DATA")
         assert np.array_equal(lost, raw.mask.any("NO_DATA"))
         assert np.isnan(white.variance[lost]).all()
@@ -160,7 +164,7 @@ def test_arguments_stay_as_they_are():
     )
     raw = apply_kernel(science, template, kernel)
     before = raw.image.copy(), raw.variance.copy()
-    decorrelate(raw, science, template, kernel)
+    decorrelate(Difference(raw, kernel, "template", kernel.sum), science, template)
     assert np.array_equal(raw.image, before[0])
     assert np.array_equal(raw.variance, before[1], equal_nan=True)
 
@@ -171,8 +175,7 @@ def test_local_variance():
     variance = np.where(np.arange(1200) < 600, 1.0, 4.0)
     science = make_exposure(white_noise((300, 1200), 1) * np.sqrt(variance), variance)
     template = make_exposure(white_noise((300, 1200), 2), 1.0)
-    raw = apply_kernel(science, template, kernel)
-    white = decorrelate(raw, science, template, kernel).exposure
+    white = whitened_difference(science, template, kernel)[1].exposure
     for columns in (slice(40, 400), slice(800, 1160)):
         pull = (white.image / np.sqrt(white.variance))[30:-30, columns]
         assert pull.std() == pytest.approx(1.0, abs=0.02)

@@ -69,7 +69,7 @@ def test_only_the_stages_that_import_it(edited):
 
 
 def test_only_the_subtraction(edited):
-    assert edited("kernel_stars.py", "\nNEW = 1\n") == {"subtract", "decorrelate"}
+    assert edited("kernel_stars.py", "\nNEW = 1\n") == {"subtract"}
 
 
 def test_detection_is_nothing_to_earlier_stages(edited):

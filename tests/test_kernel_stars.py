@@ -96,11 +96,11 @@ class TestStamps:
         science, template = planes(**grid)
         stars = kernel_stars(science, template, HALF, STAMP_HALF)
         stamps = cut_stamps(science, template, stars, HALF, STAMP_HALF)
-        assert stamps.science.shape == (16, 25, 25)
-        assert stamps.template.shape == (16, 45, 45)
+        assert stamps.target.shape == (16, 25, 25)
+        assert stamps.source.shape == (16, 45, 45)
         x, y = stamps.x[3], stamps.y[3]
-        assert stamps.science[3] == pytest.approx(science.image[y - 12 : y + 13, x - 12 : x + 13])
-        assert stamps.template[3] == pytest.approx(template.image[y - 22 : y + 23, x - 22 : x + 23])
+        assert stamps.target[3] == pytest.approx(science.image[y - 12 : y + 13, x - 12 : x + 13])
+        assert stamps.source[3] == pytest.approx(template.image[y - 22 : y + 23, x - 22 : x + 23])
         assert stamps.good.all()
 
     def test_a_bad_template_pixel_takes_all_that_the_kernel_reaches(self, grid):
@@ -121,4 +121,4 @@ class TestStamps:
         stamps = cut_stamps(science, template, stars, HALF, STAMP_HALF)
         # The kernel needs ten more columns than there are.
         assert np.array_equal(~stamps.good[0][0], np.arange(-12, 13) + stamps.x[0] < HALF)
-        assert np.isfinite(stamps.template).all()
+        assert np.isfinite(stamps.source).all()

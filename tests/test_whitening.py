@@ -7,15 +7,21 @@ from scipy.signal import fftconvolve
 from skydelta.whitening import (
     centred,
     convolve_stamps,
-    decorrelation_kernel,
     noise_power,
     transform,
+    whitened,
     whitening_kernel,
 )
 
 KERNEL = 1.7 * gaussian_stamp(1.6, 21)
+POINT = np.ones((1, 1))
 RHO = np.outer([0.05, 0.2, 0.5, 0.2, 0.05], [0.05, 0.2, 0.5, 0.2, 0.05])
 """Noise autocorrelation of a resampled image, more or less; sum 1."""
+
+
+def whitened_template(v_s, v_t, rho=None, kernel=KERNEL, size=None):
+    """The filters of S - K conv T."""
+    return whitened((POINT, kernel), (v_s, v_t), (None, rho), size)
 
 
 def test_transform_of_a_centred_stamp_is_real():
@@ -40,26 +46,27 @@ def test_convolve_stamps():
 @pytest.mark.parametrize(("v_s", "v_t"), [(1.0, 0.1), (1.0, 1.0), (0.2, 3.0)])
 class TestDecorrelationKernel:
     def test_unit_sum(self, v_s, v_t):
-        psi, _ = decorrelation_kernel(KERNEL, v_s, v_t)
+        psi = whitened_template(v_s, v_t).psi
         assert psi.sum() == pytest.approx(1.0)
         assert psi.shape == (43, 43)
         assert psi == pytest.approx(psi[::-1, ::-1], abs=1e-9)
 
     def test_noise_identity(self, v_s, v_t):
         """sigma_s^2 sum c_n^2 + sigma_t^2 sum c_r^2 = sigma_s^2 + sigma_t^2 ksum^2 (dia.md 2.3)."""
-        psi, _ = decorrelation_kernel(KERNEL, v_s, v_t)
+        psi = whitened_template(v_s, v_t).psi
         c_n, c_r = psi, convolve_stamps(KERNEL, psi, 63)
         after = v_s * (c_n**2).sum() + v_t * (c_r**2).sum()
         assert after == pytest.approx(v_s + v_t * KERNEL.sum() ** 2, rel=2e-3)
 
     def test_power_is_flat(self, v_s, v_t):
-        psi, _ = decorrelation_kernel(KERNEL, v_s, v_t)
+        psi = whitened_template(v_s, v_t).psi
         power = noise_power([(v_s, [psi]), (v_t, [KERNEL, psi])], 128)
         assert power == pytest.approx(np.full(power.shape, v_s + v_t * KERNEL.sum() ** 2), rel=0.02)
 
     def test_correlated_template(self, v_s, v_t):
         """With rho the identity holds for the template's spectrum V rho(k), and for the gain."""
-        psi, gain = decorrelation_kernel(KERNEL, v_s, v_t, RHO)
+        filters = whitened_template(v_s, v_t, RHO)
+        psi, gain = filters.psi, filters.template_gain
         c_r = convolve_stamps(KERNEL, psi, 63)
         expected = v_s + v_t * KERNEL.sum() ** 2
         after = v_s * (psi**2).sum() + gain * v_t * (c_r**2).sum()
@@ -71,17 +78,17 @@ class TestDecorrelationKernel:
 
 
 def test_gain_of_white_noise_is_one():
-    assert decorrelation_kernel(KERNEL, 1.0, 1.0)[1] == pytest.approx(1.0)
-    assert decorrelation_kernel(KERNEL, 1.0, 1.0, np.ones((1, 1)))[1] == pytest.approx(1.0)
+    assert whitened_template(1.0, 1.0).template_gain == pytest.approx(1.0)
+    assert whitened_template(1.0, 1.0, POINT).template_gain == pytest.approx(1.0)
 
 
 def test_broad_noise_gains():
     """The correlation moves the template's noise to low frequencies, which the kernel passes."""
-    assert 1 > decorrelation_kernel(KERNEL, 1.0, 1.0, RHO)[1] > 0.5
+    assert 1 > whitened_template(1.0, 1.0, RHO).template_gain > 0.5
 
 
 def test_noiseless_template_needs_no_decorrelation():
-    psi, _ = decorrelation_kernel(KERNEL, 1.0, 0.0)
+    psi = whitened_template(1.0, 0.0).psi
     delta = np.zeros_like(psi)
     delta[21, 21] = 1
     assert psi == pytest.approx(delta, abs=1e-10)
@@ -119,7 +126,7 @@ def test_equals_zogy_on_gaussians(v_s, v_t, flux_scale):
     f_n, f_r = flux_scale, 1.0
     # Zero-pad the stamp of the kernel in real space: the same grid as the decorrelation's.
     kernel = centred(flux_scale * p_n / p_r, 61)
-    psi, _ = decorrelation_kernel(kernel, v_s, v_t, size=127)
+    psi = whitened_template(v_s, v_t, kernel=kernel, size=127).psi
     hat_psi, hat_k = transform(psi, n), transform(kernel, n)
 
     den = v_s * f_r**2 * p_r**2 + v_t * f_n**2 * p_n**2

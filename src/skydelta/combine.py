@@ -55,7 +55,7 @@ def apply_kernel(science, template, kernel, noise_correlation=None, *, convolved
     for y0 in range(0, ny, 256):
         y1 = min(y0 + 256, ny)
         image[y0:y1] -= kernel.background.box(y0, y1, 0, image.shape[1])
-    bits, planes = _difference_mask(science, template, kernel, convolved)
+    bits, planes = difference_mask(science, template, np.abs(kernel.middle), convolved)
     no_data = (bits & np.int32(1 << planes["NO_DATA"])) != 0
     image[no_data] = 0.0
     variance[no_data] = np.nan
@@ -148,26 +148,40 @@ def fill_variance(variance):
     return np.where(known, variance, np.float32(np.median(variance[known])))
 
 
-def _difference_mask(science, template, kernel, convolved):
-    """Planes of the science image, and the template's under new names; bad pixels of the convolved
-    image count wherever the kernel reaches them.
+def difference_mask(science, template, magnitude, convolved="template"):
+    """Planes of the science image, and the template's under new names.
+
+    Bad pixels of the convolved image count wherever the kernel reaches them.
+
+    Parameters
+    ----------
+    science, template
+        Exposures on one grid.
+    magnitude
+        (size, size) |kernel|.
+    convolved
+        ``"template"`` or ``"science"``.
+
+    Returns
+    -------
+    bits
+        (ny, nx) int32.
+    planes
+        Bit numbers by name.
     """
     planes = add_planes(dict(PLANES), science.mask.planes)
     bits = science.mask.canonical().array.copy()
-    moved = template if convolved == "template" else science
-    other = science if convolved == "template" else template
-    magnitude = np.abs(kernel.middle)
-    magnitude /= magnitude.sum()
-    lost = _reach(_missing(moved), magnitude, kernel.half, _MISSING_WEIGHT, outside=1.0)
+    moved, other = (template, science) if convolved == "template" else (science, template)
+    magnitude = magnitude / magnitude.sum()
+    lost = _reach(_missing(moved), magnitude, _MISSING_WEIGHT, outside=1.0)
     if convolved == "science":
         lost |= _missing(other)
     bits[lost] |= np.int32((1 << planes["NO_DATA"]) | (1 << planes["EDGE"]))
-    for exposure, plane in ((science, "SAT"), (template, "SAT_TEMPLATE")):
-        saturated = exposure.mask.any("SAT", "SAT_TEMPLATE")
-        if exposure is moved and saturated.any():
-            saturated = _reach(saturated, magnitude, kernel.half, _SATURATED_WEIGHT)
-        if exposure is moved or exposure is template:
-            bits[saturated] |= np.int32(1 << planes[plane])
+    reached = _reach(moved.mask.any("SAT", "SAT_TEMPLATE"), magnitude, _SATURATED_WEIGHT)
+    bits[reached] |= np.int32(1 << planes["SAT_TEMPLATE" if moved is template else "SAT"])
+    if moved is science:
+        saturated = template.mask.any("SAT", "SAT_TEMPLATE")
+        bits[saturated] |= np.int32(1 << planes["SAT_TEMPLATE"])
     bits[template.mask.any("CR")] |= np.int32(1 << planes["CR_TEMPLATE"])
     return bits, planes
 
@@ -176,10 +190,11 @@ def _missing(exposure):
     return exposure.mask.any("NO_DATA", "BAD") | ~np.isfinite(exposure.variance)
 
 
-def _reach(bad, magnitude, half, limit, outside=0.0):
+def _reach(bad, magnitude, limit, outside=0.0):
     """Where more than `limit` of the kernel's magnitude falls on bad pixels."""
     if not bad.any() and outside == 0.0:
         return np.zeros(bad.shape, bool)
+    half = magnitude.shape[0] // 2
     padded = np.pad(bad.astype(np.float32), half, constant_values=np.float32(outside))
     share = convolve_local(padded, lambda _x, _y: magnitude, half)
     cut = slice(half, -half) if half else slice(None)

@@ -3,23 +3,18 @@
 import logging
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
-from scipy import fft
 
 from skydelta.cells import cell_medians
 from skydelta.combine import fill_variance
-from skydelta.convolve import kernel_transform, padded_cut
 from skydelta.exposure import Exposure
 from skydelta.mask import UNUSABLE
 from skydelta.psf import GridPsf, Psf, grid_nodes
+from skydelta.tiling import blended_tiles, filtered_tile
 from skydelta.whitening import convolve_stamps, whitened
 
 log = logging.getLogger(__name__)
-
-_TRANSFORM = 512
-_BLEND = 48
 
 
 @dataclass(frozen=True)
@@ -178,76 +173,20 @@ def _variance_map(variance, usable, cell=512):
     return np.where(np.isfinite(medians), medians, np.nanmedian(variance))
 
 
-def _tile_edges(length, step):
-    """Starts and ends of tiles that cover an axis in near-equal parts of at most `step`."""
-    count = max(int(np.ceil(length / step)), 1)
-    edges = np.linspace(0, length, count + 1).astype(int)
-    return list(pairwise(edges))
-
-
-def _ramp(start, stop, length, blend):
-    """Blending window of a tile widened by `blend` at each inner side: linear, summing to 1."""
-    lo, hi = max(start - blend, 0), min(stop + blend, length)
-    at = np.arange(lo, hi) + 0.5
-    window = np.ones(hi - lo, np.float32)
-    if start > 0:
-        window = np.minimum(window, (at - (start - blend)) / (2 * blend))
-    if stop < length:
-        window = np.minimum(window, ((stop + blend) - at) / (2 * blend))
-    return lo, hi, window.astype(np.float32)
-
-
 def _filter_tiles(source, science, template, local):
     """Blended (image, variance) of the whole frame."""
-    ny, nx = source.shape
     half = local.half
     v_science, v_template = fill_variance(science.variance), fill_variance(template.variance)
-    image, variance = np.zeros((ny, nx), np.float32), np.zeros((ny, nx), np.float32)
-    room = _TRANSFORM - 2 * half - 2 * _BLEND
-    size = _TRANSFORM
-    if room < 128:  # wide kernels: a larger transform wastes less on its margins
-        size, room = 2 * _TRANSFORM, room + _TRANSFORM
-    if min(ny, nx) < 4 * _BLEND:
-        room = max(ny, nx)
-        size = fft.next_fast_len(room + 2 * half, real=True)
-    for y_start, y_stop in _tile_edges(ny, room):
-        y0, y1, wy = _ramp(y_start, y_stop, ny, _BLEND)
-        for x_start, x_stop in _tile_edges(nx, room):
-            x0, x1, wx = _ramp(x_start, x_stop, nx, _BLEND)
-            filters = local.at(0.5 * (x_start + x_stop - 1), 0.5 * (y_start + y_stop - 1))
-            box = y0, y1, x0, x1
-            filtered = _convolve_box(source, filters.psi, box, half, size)
-            spread = _convolve_box(
-                v_science, filters.science_gain * filters.science**2, box, half, size, edge=True
-            )
-            spread += _convolve_box(
-                v_template, filters.template_gain * filters.template**2, box, half, size, edge=True
-            )
-            window = wy[:, None] * wx
-            image[y0:y1, x0:x1] += window * filtered
-            variance[y0:y1, x0:x1] += window * spread
+    image, variance = np.zeros(source.shape, np.float32), np.zeros(source.shape, np.float32)
+    for tile in blended_tiles(source.shape, half):
+        filters = local.at(*tile.centre)
+        squares = filters.science_gain * filters.science**2
+        spread = filtered_tile(v_science, squares, tile, half, "edge")
+        squares = filters.template_gain * filters.template**2
+        spread += filtered_tile(v_template, squares, tile, half, "edge")
+        image[tile.inside] += tile.window * filtered_tile(source, filters.psi, tile, half)
+        variance[tile.inside] += tile.window * spread
     return image, variance
-
-
-def _convolve_box(image, kernel, box, half, size, *, edge=False):
-    """One box of image conv kernel; beyond the image zeros, or its edge values if `edge`."""
-    y0, y1, x0, x1 = box
-    cut = padded_cut(image, y0, y1, x0, x1, half)
-    if edge:
-        ny, nx = image.shape
-        pads = ((half - y0, y1 + half - ny), (half - x0, x1 + half - nx))
-        pads = tuple(tuple(max(p, 0) for p in pair) for pair in pads)
-        if any(p for pair in pads for p in pair):
-            inner = cut[
-                pads[0][0] : cut.shape[0] - pads[0][1], pads[1][0] : cut.shape[1] - pads[1][1]
-            ]
-            cut = np.pad(inner, pads, mode="edge")
-    own = kernel.shape[-1] // 2
-    product = fft.rfft2(cut, s=(size, size))
-    product *= kernel_transform(kernel, size)
-    full = fft.irfft2(product, s=(size, size), overwrite_x=True)
-    start = half + own
-    return full[start : start + y1 - y0, start : start + x1 - x0]
 
 
 def _psfs(psf, shape, local, difference, nodes):

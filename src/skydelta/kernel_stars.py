@@ -49,7 +49,9 @@ class StarOptions:
     match_radius: float = 1.0
 
 
-def kernel_stars(science, template, half, stamp_half, options=None, catalogue=None):
+def kernel_stars(
+    science, template, half, stamp_half, options=None, catalogue=None, background=None
+):
     """Isolated unsaturated stars, spread over a grid of cells.
 
     Parameters
@@ -64,6 +66,8 @@ def kernel_stars(science, template, half, stamp_half, options=None, catalogue=No
         StarOptions.
     catalogue
         skydelta.io.star_catalogue.StarCatalogue where the options ask for one.
+    background
+        skydelta.background.Background of the image that is searched, if known.
 
     Returns
     -------
@@ -77,6 +81,7 @@ def kernel_stars(science, template, half, stamp_half, options=None, catalogue=No
         searched.variance,
         searched.mask,
         psf=searched.psf,
+        background=background,
         saturate=searched.saturate,
         threshold=min(options.min_snr, 10.0),
     )

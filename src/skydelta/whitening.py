@@ -136,7 +136,7 @@ def whitened(filters, variances, correlations=(None, None), size=None):
     out, gains = [], []
     for f, rho in zip(filters, correlations, strict=True):
         product = transform(f, n) * psi_hat
-        gains.append(_gain(spectrum(rho, n), np.abs(product) ** 2))
+        gains.append(power_gain(spectrum(rho, n), product))
         out.append(centred(product, size + 2 * (f.shape[-1] // 2)))
     return Whitened(psi, *out, *gains)
 
@@ -146,10 +146,12 @@ def noise_gain(correlation, kernel):
     if correlation is None:
         return 1.0
     n = grid_size(2 * kernel.shape[0], correlation.shape[0])
-    return _gain(spectrum(correlation, n), np.abs(transform(kernel, n)) ** 2)
+    return power_gain(spectrum(correlation, n), transform(kernel, n))
 
 
-def _gain(rho, power):
+def power_gain(rho, kernel_hat):
+    """The same from transforms: mean of rho |k|^2 over that of |k|^2."""
+    power = np.abs(kernel_hat) ** 2
     return float((rho * power).mean() / power.mean())
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from skydelta.bases import GaussianBasis
 from skydelta.kernel_basis import BasisSpec
-from skydelta.kernel_solver import convolved_stamps, normal_equations, solve, spatial_system
+from skydelta.kernel_solver import normal_equations, solve, spatial_system
 
 SCALING = np.array(
     [
@@ -50,10 +51,10 @@ def normal(pair, least):
     centres = [(x, y) for x, y in CENTRES if x > least and y > least]
     wide = np.stack([template[y - 24 : y + 25, x - 24 : x + 25] for x, y in centres])
     inner = np.stack([science[y - 15 : y + 16, x - 15 : x + 16] for x, y in centres])
-    design = convolved_stamps(wide, spec) / SCALING[:, None]
-    n, _, pixels = design.shape
-    design = np.concatenate([design, np.ones((n, 1, pixels))], axis=1)
     x, y = np.array(centres, float).T
+    design = GaussianBasis(spec).design(wide, x, y)
+    design[:, :-1] /= SCALING[:, None]
+    n, _, pixels = design.shape
     half = 0.5 * science.shape[0]
     equations = normal_equations(design, inner.reshape(n, -1), np.ones((n, pixels)))
     return (*equations, (x - half) / half, (y - half) / half)
@@ -63,7 +64,7 @@ def normal(pair, least):
 def test_constant_kernel(pair, least, expected):
     matrices, vectors, x, _ = normal(pair, least)
     constant = np.ones((x.size, 1))
-    solution, _, _ = solve(*spatial_system(matrices, vectors, constant, constant))
+    solution = solve(*spatial_system(matrices, vectors, constant, constant)).values
     np.testing.assert_allclose(solution, expected, atol=1.001e-6)
 
 
@@ -71,7 +72,7 @@ def test_kernel_of_order_one(pair):
     matrices, vectors, x, y = normal(pair, 90)
     constant = np.ones((x.size, 1))
     p = np.stack([np.ones_like(x), y, x], axis=1)  # hotpants: y first
-    solution, _, _ = solve(*spatial_system(matrices, vectors, p, constant))
+    solution = solve(*spatial_system(matrices, vectors, p, constant)).values
     kernel = np.zeros((10, 3))
     kernel[0, 0], kernel[1:] = solution[0], solution[1:-1].reshape(9, 3)
     np.testing.assert_allclose(kernel, FOUR_ORDER1, atol=1.001e-6)

@@ -36,13 +36,19 @@ def test_template(broad, tmp_path):
 class TestDifference:
     def test_kernel_comes_back(self, broad, tmp_path):
         path = same_bytes(write_difference, broad.difference, tmp_path)
-        exposure, kernel = read_difference(path)
+        back = read_difference(path)
+        exposure, kernel = back.exposure, back.kernel
         assert np.array_equal(exposure.image, broad.difference.exposure.image)
         assert np.array_equal(exposure.variance, broad.difference.exposure.variance, equal_nan=True)
         assert kernel.sum == pytest.approx(broad.kernel.sum, rel=1e-12)
         assert kernel.image(100, 400) == pytest.approx(broad.kernel.image(100, 400), abs=1e-12)
-        rows = np.array([0, 300])
-        assert np.array_equal(kernel.background_rows(rows), broad.kernel.background_rows(rows))
+        box = 290, 300, 0, 512
+        assert np.array_equal(kernel.background.box(*box), broad.kernel.background.box(*box))
+        assert back.flux_ratio == pytest.approx(broad.difference.flux_ratio, rel=1e-12)
+        assert back.flux_error == pytest.approx(broad.difference.flux_error, rel=1e-6)
+        assert (back.convolved, back.white) == ("template", False)
+        assert back.detection_filter is back.score is back.science_psf is None
+        assert set(back.stars) == set(broad.difference.stars)
 
     def test_stars_and_kernel_images(self, broad, tmp_path):
         write_difference(tmp_path / "a.fits", broad.difference)

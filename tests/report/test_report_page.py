@@ -12,6 +12,7 @@ from astropy.wcs import WCS
 
 from skydelta.calibrate import COLUMNS
 from skydelta.detect import SOURCE_DTYPE, SPAN_DTYPE, Detections
+from skydelta.difference import Difference
 from skydelta.errors import BadSubtractionError, TooFewStarsError
 from skydelta.exposure import Exposure
 from skydelta.io.catalogues import write_catalogue
@@ -133,17 +134,14 @@ class Survey:
         )
         kernel = SpatialKernel.identity(SHAPE, 5)
         stars = {name: np.linspace(10, 100, 6) for name in ("x", "y", "flux", "snr")}
-        solution = SimpleNamespace(
-            kernel=kernel,
-            used=np.arange(6) > 0,
-            reason=(np.arange(6) == 0).astype(int),
-            flux_ratio=np.linspace(0.9, 1.01, 6),
-            residual=np.linspace(2.0, 1.0, 6),
-        )
-        spec = SimpleNamespace(sigmas=(1.0,), degrees=(0,))
+        stars |= {
+            "used": np.arange(6) > 0,
+            "reason": np.where(np.arange(6) == 0, "flux ratio", ""),
+            "flux_ratio": np.linspace(0.9, 1.01, 6),
+            "residual": np.linspace(2.0, 1.0, 6),
+        }
         write_difference(
-            entry.subtracted,
-            SimpleNamespace(exposure=difference, solution=solution, stars=stars, spec=spec),
+            entry.subtracted, Difference(difference, kernel, "template", 2.0, stars=stars)
         )
         write_exposure(entry.diffexp, difference)
         spans = np.array([(1, y, 34, 46) for y in range(54, 67)], SPAN_DTYPE)

@@ -162,7 +162,7 @@ def _kernel_and_stars(loaded):
 def _kernel(kernel):
     ny, nx = kernel.shape
     x, y = (a.ravel() for a in np.meshgrid(*(np.linspace(0.1, 0.9, 3) * n for n in (nx, ny))))
-    grid = kernel.images(x, y)
+    grid = kernel.at(x, y)
     middle = kernel.image((nx - 1) / 2, (ny - 1) / 2)
     top = float(np.abs(grid).max())
 
