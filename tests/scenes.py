@@ -2,9 +2,10 @@
 
 import numpy as np
 from astropy.wcs import WCS
+from scipy.ndimage import maximum_filter
 
 from skydelta.exposure import Exposure
-from skydelta.mask import Mask
+from skydelta.mask import UNUSABLE, Mask
 from skydelta.photocalib import PhotoCalib
 from skydelta.pixelmap import PixelMap
 from skydelta.psf import GridPsf
@@ -94,3 +95,13 @@ def correlation(image, dx, dy, where=None):
 def robust_sigma(values):
     low, high = np.percentile(values, [15.865, 84.135])
     return 0.5 * (high - low)
+
+
+def blank_sky(chain, exposure):
+    """Usable pixels of a simulated pair's difference far from all light of the template."""
+    template = chain.template.exposure
+    light = maximum_filter(template.image - np.median(template.image), 15)
+    blank = ~exposure.mask.any(*UNUSABLE) & (light < 5 * np.sqrt(np.nanmedian(template.variance)))
+    for span in chain.detections.spans:
+        blank[span["y"], span["x0"] : span["x1"] + 1] = False
+    return blank

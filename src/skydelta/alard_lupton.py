@@ -40,6 +40,10 @@ log = logging.getLogger(__name__)
 DELTA_SIZE = 15
 """Width of a delta basis, px, where none is given."""
 
+_PREFILTER_RIDGE = 1e-2
+"""Frequencies of which a pre-convolution leaves less than a tenth are not amplified further: the
+fitted kernel holds nothing but noise there."""
+
 _FIRST_ORDER, _FIRST_SIZE = 2, 21
 """Degree of the polynomial through the kernels that the PSF models imply; their width, px."""
 
@@ -311,7 +315,7 @@ def _prefiltered(science, prefilter):
 def _without_prefilter(kernel, prefilter):
     """The kernel k for which prefilter conv k is the fitted one."""
     size = kernel.size + 2 * (kernel.half // 2)
-    images = deconvolved(kernel.images, prefilter, size)
+    images = deconvolved(kernel.images, prefilter, size, _PREFILTER_RIDGE)
     return SpatialKernel(images, kernel.fields, kernel.background, kernel.shape)
 
 

@@ -49,8 +49,12 @@ def tile_size(shape, half, tile=TILE):
 
 
 def kernel_transform(kernels, size):
-    """rfft2 of centred kernels (..., k, k), laid out so that no shift remains."""
-    return fft.rfft2(np.asarray(kernels, np.float32), s=(size, size))
+    """rfft2 of centred kernels (..., k, k), laid out so that no shift remains.
+
+    Rows first: those of the padding are zero, and only the kernel's own are transformed.
+    """
+    rows = fft.rfft(np.asarray(kernels, np.float32), n=size, axis=-1)
+    return fft.fft(rows, n=size, axis=-2, overwrite_x=True)
 
 
 def convolve_tile(transform, kernel_hat, size, out_shape, half):

@@ -91,7 +91,7 @@ def decorrelate(difference, science, template, noise_correlation=None, *, option
         exposure = exposure.replace(meta=meta)
         detection_psf = None
         if difference.detection_filter is not None:
-            detection_psf = GridPsf.constant(difference.detection_filter)
+            detection_psf = GridPsf.constant(difference.detection_filter[::-1, ::-1])
         return Decorrelated(exposure, np.ones((1, 1)), detection_psf, difference.score)
     local = _LocalFilters(difference, science, template, noise_correlation, options)
     unusable = exposure.mask.any(*UNUSABLE)
@@ -204,5 +204,7 @@ def _psfs(psf, shape, local, difference, nodes):
     if difference.detection_filter is None:
         return own, None
     psis = np.stack([f.psi for f in filters])
-    detection = convolve_stamps(difference.detection_filter[None], psis, size)
+    # What is correlated with, as any PSF: the reflection of what was convolved with.
+    reflected = difference.detection_filter[None, ::-1, ::-1]
+    detection = convolve_stamps(reflected, psis, size)
     return own, GridPsf(x, y, detection)

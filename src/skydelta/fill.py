@@ -1,66 +1,71 @@
 """Values for the bad pixels of a pair of images, before they go through Fourier filters."""
 
 import numpy as np
+from scipy import fft
 from scipy.ndimage import gaussian_filter1d
 
-_BLOCK = 512
-_MARGIN = 32
-_WIDTHS = (2.0, 6.0, 18.0)
+_BLOCK = 128
+_MARGIN = 24
+_WIDTHS = (2.0, 8.0, 32.0)
 _LEAST = 0.02
 """Share of the smoothing weight on good pixels below which a wider smoothing is used."""
 
 
-def fill_pair(science, template, bad_science, bad_template, ratio):
-    """Both images with their bad pixels replaced, so that their difference stays smooth there.
+def fill_pair(science, template, bad, bad_template, kernel):
+    """Both images with their bad pixels replaced, so that their matched difference is smooth there.
 
-    A pixel that is bad in the template is interpolated from its surroundings; then, of all bad
-    pixels, science = ratio * template + the interpolated difference of the two. A star that is
-    lost in one image keeps the shape that the other shows, and one that is saturated in both
-    leaves little to ring. Where the template alone is bad the same is done the other way round.
+    Bad template pixels are interpolated from their surroundings. Then, wherever the difference is
+    void, science = kernel conv template + the interpolated difference of the two: what is masked
+    anyway has nothing to ring, be it a saturated star, a bad column or a hole.
 
     Parameters
     ----------
     science, template
-        (ny, nx) float32.
-    bad_science, bad_template
+        (ny, nx) float32, finite, without background.
+    bad
+        (ny, nx) bool, pixels where the difference is void; wider than the bad template pixels by
+        the reach of the kernel.
+    bad_template
         (ny, nx) bool.
-    ratio
-        Science counts per template count.
+    kernel
+        SpatialKernel from template to science counts.
 
     Returns
     -------
     science, template
         New arrays where anything was replaced.
     """
-    if not (bad_science.any() or bad_template.any()):
+    if not (bad.any() or bad_template.any()):
         return science, template
     science, template = science.copy(), template.copy()
     ny, nx = science.shape
+    margin = _MARGIN + kernel.half
+    sources = template.copy(), science.copy()
     for y0 in range(0, ny, _BLOCK):
         for x0 in range(0, nx, _BLOCK):
             inner = np.s_[y0 : y0 + _BLOCK, x0 : x0 + _BLOCK]
-            if not (bad_science[inner].any() or bad_template[inner].any()):
+            if not (bad[inner].any() or bad_template[inner].any()):
                 continue
-            ya, xa = max(y0 - _MARGIN, 0), max(x0 - _MARGIN, 0)
-            outer = np.s_[ya : y0 + _BLOCK + _MARGIN, xa : x0 + _BLOCK + _MARGIN]
-            planes = (p[outer] for p in (science, template, bad_science, bad_template))
-            new = _filled_block(*planes, np.float32(ratio))
+            ya, xa = max(y0 - margin, 0), max(x0 - margin, 0)
+            outer = np.s_[ya : y0 + _BLOCK + margin, xa : x0 + _BLOCK + margin]
+            stamp = kernel.image(min(x0 + _BLOCK / 2, nx - 1), min(y0 + _BLOCK / 2, ny - 1))
+            whole = interpolated(sources[0][outer], bad_template[outer])
+            matched = _convolved(whole, stamp)
+            rest = interpolated(sources[1][outer] - matched, bad[outer])
             cut = np.s_[y0 - ya : y0 - ya + _BLOCK, x0 - xa : x0 - xa + _BLOCK]
-            for image, bad, values in zip(
-                (science, template), (bad_science, bad_template), new, strict=True
-            ):
-                where = bad[inner]
-                image[inner][where] = values[cut][where]
+            template[inner] = whole[cut]
+            science[inner] = np.where(bad[inner], (matched + rest)[cut], science[inner])
     return science, template
 
 
-def _filled_block(science, template, bad_science, bad_template, ratio):
-    either, both = bad_science | bad_template, bad_science & bad_template
-    first = np.where(both, interpolated(template, bad_template), template)
-    rest = np.where(either, np.float32(0), science - ratio * first)
-    rest = interpolated(rest, either)
-    new_template = np.where(bad_template & ~both, (science - rest) / ratio, first)
-    return ratio * new_template + rest, new_template
+def _convolved(image, kernel):
+    """Image conv kernel, of the image's shape; its edge values go on beyond it."""
+    half = kernel.shape[0] // 2
+    padded = np.pad(image, half, mode="edge")
+    size = [fft.next_fast_len(n, real=True) for n in padded.shape]
+    product = fft.rfft2(padded, s=size) * fft.rfft2(kernel.astype(np.float32), s=size)
+    ny, nx = image.shape
+    return fft.irfft2(product, s=size)[2 * half : 2 * half + ny, 2 * half : 2 * half + nx]
 
 
 def interpolated(image, bad):
@@ -80,5 +85,5 @@ def interpolated(image, bad):
 
 def _smooth(plane, width):
     for axis in (0, 1):
-        plane = gaussian_filter1d(plane, width, axis=axis, mode="nearest", truncate=3.0)
+        plane = gaussian_filter1d(plane, width, axis=axis, mode="nearest", truncate=2.5)
     return plane

@@ -71,10 +71,13 @@ class Mask:
         moves = [(bit, planes[name]) for name, bit in self.planes.items()]
         if all(old == new for old, new in moves):
             return Mask(self.array.astype(np.int32, copy=False), planes)
-        array = np.zeros(self.array.shape, np.int32)
+        kept = np.int32(sum(1 << old for old, new in moves if old == new))
+        array = self.array & kept
+        present = int(np.bitwise_or.reduce(self.array, axis=None))
         for old, new in moves:
-            array |= ((self.array >> old) & 1).astype(np.int32) << new
-        return Mask(array, planes)
+            if old != new and present >> old & 1:
+                array |= ((self.array >> old) & 1).astype(np.int32, copy=False) << np.int32(new)
+        return Mask(array.astype(np.int32, copy=False), planes)
 
 
 def add_planes(planes, names):

@@ -97,10 +97,15 @@ def psf_kernels(source, target, shape, size, nodes=5):
     """
     ny, nx = shape
     x, y = (a.ravel() for a in np.meshgrid(grid_nodes(nx, nodes), grid_nodes(ny, nodes)))
-    kernels = np.stack(
-        [
-            matching_kernel(a, b, size)
-            for a, b in zip(source.stamps(x, y), target.stamps(x, y), strict=True)
-        ]
-    )
+    width = min(source.size, target.size)
+    pairs = zip(*(_tapered(psf.stamps(x, y), width) for psf in (source, target)), strict=True)
+    kernels = np.stack([matching_kernel(a, b, size) for a, b in pairs])
     return x, y, kernels / kernels.sum(axis=(1, 2), keepdims=True)
+
+
+def _tapered(stamps, width):
+    """Stamps of a common width that end smoothly: a kernel would ring to follow their edges."""
+    half = width // 2
+    u = np.arange(-half, half + 1)
+    outward = np.clip((np.hypot(u[:, None], u) / (half + 1) - 0.5) / 0.5, 0.0, 1.0)
+    return resize_stamps(stamps, width) * np.cos(0.5 * np.pi * outward) ** 2

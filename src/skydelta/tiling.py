@@ -11,7 +11,7 @@ from skydelta.convolve import kernel_transform, padded_cut
 TRANSFORM = 512
 """Size of the tiles' transforms, px: they stay in the processor's cache."""
 
-BLEND = 48
+BLEND = 24
 """Half width of the zone in which neighbouring tiles blend, px."""
 
 

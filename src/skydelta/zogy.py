@@ -9,7 +9,6 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import fftconvolve
 
 from skydelta.background import estimate_background
 from skydelta.cells import cell_medians
@@ -25,20 +24,21 @@ from skydelta.fill import fill_pair
 from skydelta.kernel import SpatialKernel
 from skydelta.kernel_stars import kernel_stars
 from skydelta.mask import UNUSABLE, Mask
-from skydelta.matching import matching_kernel, psf_kernels
+from skydelta.matching import psf_kernels
 from skydelta.psf import GridPsf, grid_nodes
 from skydelta.registration import register
 from skydelta.tiling import blended_tiles, tile_inverse, tile_transform
-from skydelta.whitening import centred, grid_size, power_gain, spectrum, transform
+from skydelta.whitening import centred, convolve_stamps, grid_size, power_gain, spectrum, transform
 from skydelta.zogy_filters import zogy_filters
 
 log = logging.getLogger(__name__)
 
 _NODES, _ORDER = 5, 3
-"""Places along each axis and degree of the polynomials of the filters in image space."""
+"""Places along each axis and degree of the polynomials that PSF kernels, and in image space all
+filters, are given on."""
 
-_KERNEL_SIZE = 21
-"""Width, px, of the kernel between the two PSFs that is reported and carries the masks."""
+_KERNEL_SIZE = 33
+"""Width, px, of the kernel between the two PSFs."""
 
 _MIN_GOOD_WEIGHT = 0.5
 """A score needs this share of the PSF's weight on usable pixels."""
@@ -71,7 +71,8 @@ def zogy(science, template, noise_correlation, options, catalogue=None):
     TooFewStarsError
         If too few stars are found on both images.
     """
-    levels = [_background(e) for e in (science, template)]
+    # The science image's sources are left out twice, as the search for stars needs it.
+    levels = [_background(science, 2), _background(template, 1)]
     flat = [
         e.replace(image=e.image - level.level)
         for e, level in zip((science, template), levels, strict=True)
@@ -81,18 +82,19 @@ def zogy(science, template, noise_correlation, options, catalogue=None):
     half = int(np.ceil(1.5 * max(fwhms)))
     stars = kernel_stars(science, template, half, half, options.stars, catalogue, searched)
     registration = register(*flat, stars, min_stars=options.fit.min_stars)
-    field = _FilterField(flat, registration, noise_correlation)
-    planes = _Planes.of(flat, registration.flux_ratio)
+    kernel = _psf_kernel(flat)
+    field = _FilterField(flat, kernel, registration, noise_correlation)
+    bits, names = difference_mask(science, template, np.abs(kernel.middle))
+    mask = Mask(bits, names)
+    planes = _Planes.of(flat, mask, kernel.scaled(registration.flux_ratio))
     noise = options.zogy.astrometric_noise
     shift_rms = (registration.rms_x, registration.rms_y) if noise is None else (noise, noise)
     combine = _in_image_space if options.zogy.image_space else _in_tiles
     image, variance, score, score_variance = combine(planes, field, shift_rms)
-    kernel = _reported_kernel(flat, registration)
-    bits, names = difference_mask(science, template, np.abs(kernel.middle))
-    no_data = (bits & np.int32(1 << names["NO_DATA"])) != 0
+    no_data = mask.any("NO_DATA")
     image[no_data], variance[no_data] = 0.0, np.nan
     exposure = science.replace(
-        image=image, variance=variance, mask=Mask(bits, names), psf=field.difference_psf()
+        image=image, variance=variance, mask=mask, psf=field.difference_psf()
     )
     exposure = without_background(exposure, options.background_cell)
     ratio = registration.flux_ratio
@@ -103,7 +105,7 @@ def zogy(science, template, noise_correlation, options, catalogue=None):
     )
     return Difference(
         exposure=exposure,
-        kernel=kernel,
+        kernel=kernel.scaled(ratio),
         convolved="template",
         flux_ratio=ratio,
         stars=registration.stars,
@@ -114,8 +116,15 @@ def zogy(science, template, noise_correlation, options, catalogue=None):
     )
 
 
-def _background(exposure):
-    return estimate_background(exposure.image, exposure.mask.any(*UNUSABLE))
+def _background(exposure, passes):
+    return estimate_background(exposure.image, exposure.mask.any(*UNUSABLE), passes=passes)
+
+
+def _psf_kernel(pair):
+    """The kernel from the template's PSF to that of the science image, of unit sum."""
+    shape = pair[0].shape
+    x, y, kernels = psf_kernels(pair[1].psf, pair[0].psf, shape, _KERNEL_SIZE, _NODES)
+    return SpatialKernel.through(x, y, kernels, _ORDER, shape)
 
 
 def _fwhm(exposure):
@@ -133,9 +142,11 @@ class _Planes:
     template_variance: np.ndarray
 
     @classmethod
-    def of(cls, pair, ratio):
-        bad = [e.mask.any(*UNUSABLE) | ~np.isfinite(e.variance) for e in pair]
-        images = fill_pair(pair[0].image, pair[1].image, *bad, ratio)
+    def of(cls, pair, mask, kernel):
+        """Of the two images, the mask of their difference and the kernel between them."""
+        bad_template = pair[1].mask.any(*UNUSABLE) | ~np.isfinite(pair[1].variance)
+        void = mask.any(*UNUSABLE) | ~np.isfinite(pair[0].variance)
+        images = fill_pair(pair[0].image, pair[1].image, void, bad_template, kernel)
         return cls(*images, *(fill_variance(e.variance) for e in pair))
 
 
@@ -155,18 +166,20 @@ class _Kernels:
     score_gains: tuple
 
     @property
-    def half(self):
-        """Half width, px."""
-        return self.psf.shape[0] // 2
+    def halves(self):
+        """Half widths of the filters of D and of the score, px."""
+        own = self.template.shape[0] // 2
+        return own, own + self.psf.shape[0] // 2
 
     def squares(self):
         """Filters of the variance planes for D: (science, template)."""
-        return [g * c**2 for g, c in zip(self.gains, (self.science, self.template), strict=True)]
+        wide = np.pad(self.science, self.halves[0] - self.science.shape[0] // 2)
+        return [g * c**2 for g, c in zip(self.gains, (wide, self.template), strict=True)]
 
     def score_squares(self):
         """The same for the score; twice as wide."""
         return [
-            g * fftconvolve(c, self.psf[::-1, ::-1]) ** 2
+            g * convolve_stamps(c, self.psf[::-1, ::-1], 2 * self.halves[1] + 1) ** 2
             for g, c in zip(self.score_gains, (self.science, self.template), strict=True)
         ]
 
@@ -174,28 +187,27 @@ class _Kernels:
 class _FilterField:
     """The filters of every place, from PSFs, background variances and registration there."""
 
-    def __init__(self, pair, registration, noise_correlation):
-        self.pair, self.registration = pair, registration
+    def __init__(self, pair, kernel, registration, noise_correlation):
+        self.pair, self.kernel, self.registration = pair, kernel, registration
         self.shape = pair[0].shape
         self.correlations = None, noise_correlation
-        self.size = 2 * (max(e.psf.size for e in pair) // 2) + 1
+        self.size = kernel.size + 10
+        self.psf_size = pair[0].psf.size + 2 * min(kernel.half, 5)
         rho = 1 if noise_correlation is None else noise_correlation.shape[0]
-        self.n = grid_size(2 * self.size, rho)
+        self.n = grid_size(2 * self.size, self.psf_size, rho)
         usable = ~(pair[0].mask.any(*UNUSABLE) | pair[1].mask.any(*UNUSABLE))
         self.variances = [_cells(e.variance, usable) for e in pair]
 
     @property
     def half(self):
-        """Half width of the filters, px: those of two PSFs."""
-        return self.size - 1
+        """Half width of the widest filter, that of the score, px."""
+        return self.size // 2 + self.kernel.half + self.psf_size // 2
 
     def at(self, x, y):
         """ZogyFilters of a place."""
-        psfs = [e.psf.stamp(x, y) for e in self.pair]
-        kernel = matching_kernel(*psfs[::-1], _KERNEL_SIZE)
         return zogy_filters(
-            transform(kernel / kernel.sum(), self.n),
-            transform(psfs[0], self.n),
+            transform(self.kernel.image(x, y), self.n),
+            transform(self.pair[0].psf.stamp(x, y), self.n),
             self.background(x, y),
             self.registration.flux_ratio,
             correlations=self.correlations,
@@ -222,8 +234,15 @@ class _FilterField:
                 (filters.score_science, filters.score_template),
             )
         ]
-        stamps = (centred(f, self.size) for f in (filters.science, filters.template, filters.psf))
-        return _Kernels(*stamps, filters.power, *gains)
+        own = centred(filters.science, self.size)
+        # Not cut from its own transform: as K conv c_n it cancels constant sources whatever the cut
+        # took from c_n.
+        other = centred(
+            transform(own, self.n) * (filters.template / filters.science),
+            self.size + 2 * self.kernel.half,
+        )
+        psf = centred(filters.psf, self.psf_size)
+        return _Kernels(own / own.sum(), other / own.sum(), psf, filters.power, *gains)
 
     def difference_psf(self, nodes=7):
         """The PSF of D on a grid of positions."""
@@ -253,16 +272,18 @@ def _in_tiles(planes, field, shift_rms):
 
 
 def _tile(planes, tile, kernels, noise, shift_rms):
-    (rng, sigma), own, size = noise, kernels.half, tile.size
-    margin = 2 * own
+    (rng, sigma), size = noise, tile.size
+    half = [k.shape[0] // 2 for k in (kernels.science, kernels.template)]
+    reach, margin = kernels.halves
     new = tile_transform(planes.science, tile, margin, (rng, sigma[0]))
     ref = tile_transform(planes.template, tile, margin, (rng, sigma[1]))
-    new *= kernel_transform(kernels.science, size)
+    # Both of the wider one's size, so that their results are aligned.
+    new *= kernel_transform(np.pad(kernels.science, half[1] - half[0]), size)
     ref *= kernel_transform(kernels.template, size)
-    image = tile_inverse(new - ref, tile, margin, own)
+    image = tile_inverse(new - ref, tile, margin, reach)
     # Correlation with the PSF is convolution with its reflection.
     matched = kernel_transform(kernels.psf[::-1, ::-1], size)
-    scores = [tile_inverse(part * matched, tile, margin, 2 * own) for part in (new, ref)]
+    scores = [tile_inverse(part * matched, tile, margin, margin) for part in (new, ref)]
     v_new = tile_transform(planes.science_variance, tile, margin, "edge")
     v_ref = tile_transform(planes.template_variance, tile, margin, "edge")
     sums = []
@@ -320,27 +341,20 @@ def _in_image_space(planes, field, shift_rms):
     return new - ref, variance, scores[0] - scores[1], score_variance.astype(np.float32)
 
 
-def _reported_kernel(pair, registration):
-    """The kernel that the two PSFs and the registration imply, scaled with the flux ratio."""
-    shape = pair[0].shape
-    x, y, kernels = psf_kernels(pair[1].psf, pair[0].psf, shape, _KERNEL_SIZE)
-    return SpatialKernel.through(x, y, kernels, 2, shape).scaled(registration.flux_ratio)
-
-
 def _score_map(score, variance, field, exposure):
     """Significance and flux error; void where too much of the PSF lies on unusable pixels."""
-    unusable = exposure.mask.any(*UNUSABLE)
     ny, nx = field.shape
     middle = field.kernels((nx - 1) / 2, (ny - 1) / 2)
     psf, power = middle.psf, middle.power
     weight = (psf**2 / (psf**2).sum())[::-1, ::-1]
-    lost = convolve_local(unusable.astype(np.float32), lambda _x, _y: weight, psf.shape[0] // 2)
-    valid = (variance > 0) & (lost < 1 - _MIN_GOOD_WEIGHT)
-    root = np.sqrt(np.where(valid, variance, 1))
-    return ScoreMap(
-        score=np.where(valid, score / root, 0).astype(np.float32),
-        flux_sigma=np.where(valid, root / np.float32(power), np.inf).astype(np.float32),
-    )
+    unusable = exposure.mask.any(*UNUSABLE).astype(np.float32)
+    lost = convolve_local(unusable, lambda _x, _y: weight, psf.shape[0] // 2)
+    void = (lost > 1 - _MIN_GOOD_WEIGHT) | ~(variance > 0)
+    sigma = np.sqrt(np.maximum(variance, np.float32(1e-30)))
+    score /= sigma
+    sigma /= np.float32(power)
+    score[void], sigma[void] = 0.0, np.inf
+    return ScoreMap(score, sigma)
 
 
 def _cards(registration, template, fwhms, shift_rms, options):
