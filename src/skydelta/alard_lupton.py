@@ -1,8 +1,8 @@
 """Alard-Lupton matching: one of the images convolved with a fitted kernel, in either direction.
 
 Three ways to the same kind of difference: the template convolved to the PSF of the science image;
-the science image convolved to that of the template; or the kernel fitted to a pre-convolved science
-image and the pre-convolution taken out of it again.
+the science image convolved to that of the template; or the kernel fitted where both images went
+through the filter that detection uses, so that it matches best what detection sees.
 """
 
 import logging
@@ -32,8 +32,8 @@ from skydelta.kernel_basis import (
 )
 from skydelta.kernel_fit import fit_kernel
 from skydelta.kernel_stars import cut_stamps, kernel_stars
-from skydelta.matching import deconvolved, psf_kernels
-from skydelta.psf import adaptive_shape
+from skydelta.matching import psf_kernels
+from skydelta.whitening import convolve_stamps
 
 log = logging.getLogger(__name__)
 
@@ -135,8 +135,9 @@ def alard_lupton(science, template, noise_correlation, options, catalogue=None):
     if direction == "science":
         target, source, correlation = template, science, None
     elif prefilter is not None:
-        target = _prefiltered(science, prefilter)
-    fit = _Matching(target, source, correlation, prefilter, shapes, direction, options)
+        target, source = (_prefiltered(e, prefilter) for e in (target, source))
+        correlation = _filtered_correlation(correlation, prefilter)
+    fit = _Matching(target, source, correlation, shapes, direction, options)
     stars = fit.stars(science, template, catalogue)
     solution = fit.best(stars)
     notes = list(solution.notes)
@@ -148,8 +149,6 @@ def alard_lupton(science, template, noise_correlation, options, catalogue=None):
             kernel.images, kernel.fields, kernel.background.scaled(-1.0), kernel.shape
         )
         template = on_flux_scale(template, ratio)
-    elif prefilter is not None:
-        kernel = _without_prefilter(kernel, prefilter)
     exposure = apply_kernel(science, template, kernel, noise_correlation, convolved=direction)
     exposure = without_background(exposure, options.background_cell)
     relative = solution.sum_error / solution.kernel.sum
@@ -190,7 +189,6 @@ class _Matching:
     target: object
     source: object
     correlation: np.ndarray | None
-    prefilter: np.ndarray | None
     shapes: tuple
     direction: str
     options: object
@@ -200,8 +198,6 @@ class _Matching:
         science, template = (s.determinant_radius for s in self.shapes)
         if self.direction == "science":
             return template, science
-        if self.prefilter is not None:
-            science = np.hypot(science, adaptive_shape(self.prefilter).determinant_radius)
         return science, template
 
     @cached_property
@@ -304,19 +300,21 @@ def _prefilter(science, shape, kind):
     return stamp / stamp.sum()
 
 
-def _prefiltered(science, prefilter):
-    """The science image convolved; its variance stays that of equivalent white noise."""
+def _prefiltered(exposure, prefilter):
+    """The image convolved; its variance stays that of equivalent white noise."""
     kernel = SpatialKernel.polynomial(
-        prefilter[None], np.ones((1, 1)), 0, np.zeros(1), 0, science.shape
+        prefilter[None], np.ones((1, 1)), 0, np.zeros(1), 0, exposure.shape
     )
-    return science.replace(image=convolve_spatial(science.image, kernel))
+    return exposure.replace(image=convolve_spatial(exposure.image, kernel))
 
 
-def _without_prefilter(kernel, prefilter):
-    """The kernel k for which prefilter conv k is the fitted one."""
-    size = kernel.size + 2 * (kernel.half // 2)
-    images = deconvolved(kernel.images, prefilter, size, _PREFILTER_RIDGE)
-    return SpatialKernel(images, kernel.fields, kernel.background, kernel.shape)
+def _filtered_correlation(correlation, prefilter):
+    """Autocorrelation of noise after a filter of unit sum."""
+    size = 2 * prefilter.shape[0] - 1
+    own = convolve_stamps(prefilter, prefilter[::-1, ::-1], size)
+    if correlation is None:
+        return own
+    return convolve_stamps(own, correlation, size + correlation.shape[0] - 1)
 
 
 def _star_columns(stars, solution):

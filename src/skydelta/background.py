@@ -1,6 +1,7 @@
 """Sky level and sky noise of an image, from a mesh of cells free of sources."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -19,17 +20,28 @@ class Background:
 
     Parameters
     ----------
-    level
-        float32, counts.
-    rms
-        float32, standard deviation of a sky pixel, counts.
+    mesh
+        The cells.
+    level_cells, rms_cells
+        Their values, counts.
     blank
         bool, usable pixels without a detected source.
     """
 
-    level: np.ndarray
-    rms: np.ndarray
+    mesh: object
+    level_cells: np.ndarray
+    rms_cells: np.ndarray
     blank: np.ndarray
+
+    @cached_property
+    def level(self):
+        """float32, counts."""
+        return self.mesh.expand(self.level_cells, smooth=True)
+
+    @cached_property
+    def rms(self):
+        """float32, standard deviation of a sky pixel, counts."""
+        return self.mesh.expand(self.rms_cells, smooth=False)
 
     @property
     def subtracted(self):
@@ -62,7 +74,7 @@ def estimate_background(image, excluded=None, *, cell=None, passes=2):
     """
     image = np.array(image, np.float32)
     if excluded is not None:
-        image[excluded] = np.nan
+        np.copyto(image, np.float32(np.nan), where=excluded)
     mesh = _Mesh(image.shape, cell or int(np.clip(min(image.shape) // 4, 32, 128)))
     blocks = _block_means(image)
     sources = np.zeros(blocks.shape, bool)
@@ -73,7 +85,7 @@ def estimate_background(image, excluded=None, *, cell=None, passes=2):
         level, rms = mesh.statistics(sampled, sources, level)
     blank = np.isfinite(image)
     blank[_pixels_of(sources, image.shape)] = False
-    return Background(mesh.expand(level, smooth=True), mesh.expand(rms, smooth=False), blank)
+    return Background(mesh, level, rms, blank)
 
 
 def noise_correlation(image, background, clip=4.0):

@@ -11,11 +11,10 @@ def main(argv=None):
     """Run the command; the exit status."""
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except SkydeltaError as error:
         print(f"skydelta: {error}", file=sys.stderr)
-        return 1
-    return 0
+        return getattr(error, "exit_status", 1)
 
 
 def _parser():
@@ -46,7 +45,56 @@ def _parser():
     imported.add_argument("-o", "--output", metavar="OUT.yaml", help="default: standard output")
     imported.add_argument("--force", action="store_true", help="overwrite OUT.yaml")
     imported.set_defaults(run=_import_config)
+    _add_compare(commands)
     return parser
+
+
+def _add_compare(commands):
+    """The subcommand ``compare``."""
+    command = commands.add_parser(
+        "compare",
+        help="run several subtraction methods on the same exposures",
+        description="Run several subtraction methods on the same exposures and write one table "
+        "and one page: noise, detections, completeness where the truth is known, fluxes, CPU time "
+        "and memory. After `snakemake`, in the same folder, it needs no argument.",
+    )
+    add = command.add_argument
+    add("--exposures", metavar="E.csv", help="table of exposures; default: the configuration's")
+    add("--coadds", metavar="C.csv", help="table of coadds, where templates have to be made")
+    add("--data", metavar="DIR", help="folder that paths in the tables are relative to")
+    add(
+        "--results",
+        metavar="DIR",
+        help="products of a run, whose templates are used again; default: results, if it exists "
+        "and --exposures is not given",
+    )
+    add("--config", metavar="FILE", help="configuration, as for `snakemake --configfile`")
+    add("--truth", metavar="T.csv", help="table of the true changes, columns as in demo/truth.csv")
+    add(
+        "--methods",
+        nargs="+",
+        metavar="NAME",
+        help="methods to compare: alard_lupton, zogy, sfft and hotpants by default; also "
+        "alard_lupton:delta, :science, :auto, :preconvolve, zogy:image_space, and those of "
+        "--variants",
+    )
+    add("--variants", metavar="FILE", help="YAML of own methods: name: {subtract: {...}}")
+    add("--visit", nargs="+", type=int, default=[], metavar="N", help="only these visits")
+    add("--detector", nargs="+", type=int, default=[], metavar="N", help="only these detectors")
+    add("--band", nargs="+", default=[], metavar="B", help="only these bands")
+    add("--jobs", type=_positive, default=1, metavar="N", help="processes at a time; default 1")
+    add("--keep", action="store_true", help="keep the difference exposures in OUTDIR/differences")
+    add("-o", "--output", default="comparison", metavar="OUTDIR", help="default: comparison")
+    command.set_defaults(run=_compare)
+
+
+def _positive(text):
+    """A whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        msg = f"{value} is less than 1"
+        raise argparse.ArgumentTypeError(msg)
+    return value
 
 
 def _index(arguments):
@@ -73,6 +121,28 @@ def _import_config(arguments):
         print(f"note: {sentence(remark)}", file=sys.stderr)
     for remark in translation.left_out:
         print(f"not applied: {sentence(remark)}", file=sys.stderr)
+
+
+def _compare(arguments):
+    from pathlib import Path
+
+    from skydelta.compare.command import Request, compare, has_crashed
+    from skydelta.compare.survey import Selection
+
+    names = ("exposures", "coadds", "data", "results", "config", "truth", "variants")
+    paths = {name: getattr(arguments, name) for name in names}
+    request = Request(
+        output=Path(arguments.output),
+        methods=arguments.methods,
+        selection=Selection(arguments.visit, arguments.detector, arguments.band),
+        jobs=arguments.jobs,
+        keep=arguments.keep,
+        **{name: path if path is None else Path(path) for name, path in paths.items()},
+    )
+    comparisons = compare(request)
+    for name in ("comparison.csv", "comparison.html"):
+        print(request.output / name)
+    return int(has_crashed(comparisons))
 
 
 if __name__ == "__main__":

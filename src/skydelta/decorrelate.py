@@ -8,10 +8,11 @@ import numpy as np
 
 from skydelta.cells import cell_medians
 from skydelta.combine import fill_variance
+from skydelta.convolve import kernel_transform
 from skydelta.exposure import Exposure
 from skydelta.mask import UNUSABLE
 from skydelta.psf import GridPsf, Psf, grid_nodes
-from skydelta.tiling import blended_tiles, filtered_tile
+from skydelta.tiling import blended_tiles, filtered_tile, tile_inverse, tile_transform
 from skydelta.whitening import convolve_stamps, whitened
 
 log = logging.getLogger(__name__)
@@ -180,13 +181,21 @@ def _filter_tiles(source, science, template, local):
     image, variance = np.zeros(source.shape, np.float32), np.zeros(source.shape, np.float32)
     for tile in blended_tiles(source.shape, half):
         filters = local.at(*tile.centre)
-        squares = filters.science_gain * filters.science**2
-        spread = filtered_tile(v_science, squares, tile, half, "edge")
-        squares = filters.template_gain * filters.template**2
-        spread += filtered_tile(v_template, squares, tile, half, "edge")
+        spread = tile_transform(v_science, tile, half, "edge")
+        spread *= kernel_transform(_squared(filters.science, filters.science_gain, half), tile.size)
+        other = tile_transform(v_template, tile, half, "edge")
+        other *= kernel_transform(
+            _squared(filters.template, filters.template_gain, half), tile.size
+        )
+        spread += other
         image[tile.inside] += tile.window * filtered_tile(source, filters.psi, tile, half)
-        variance[tile.inside] += tile.window * spread
+        variance[tile.inside] += tile.window * tile_inverse(spread, tile, half, half)
     return image, variance
+
+
+def _squared(kernel, gain, half):
+    """The kernel squared, times its gain, padded to a half width."""
+    return np.pad(gain * kernel**2, half - kernel.shape[0] // 2)
 
 
 def _psfs(psf, shape, local, difference, nodes):

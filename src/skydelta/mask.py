@@ -26,6 +26,8 @@ PLANES = {
 MAX_BIT = 30
 """Highest usable bit: masks are written as 32-bit signed integers."""
 
+_ROWS = 64
+
 UNUSABLE = ("BAD", "SAT", "CR", "EDGE", "NO_DATA", "SAT_TEMPLATE")
 """Planes whose pixels carry no information about the sky."""
 
@@ -56,7 +58,11 @@ class Mask:
 
     def any(self, *names):
         """(ny, nx) bool: where at least one of the named planes is set."""
-        return (self.array & np.int32(self.bits(*names))) != 0
+        bits, out = np.int32(self.bits(*names)), np.empty(self.array.shape, bool)
+        for row in range(0, len(out), _ROWS):  # no second plane, and the rows stay in the cache
+            part = slice(row, row + _ROWS)
+            np.not_equal(self.array[part] & bits, 0, out=out[part])
+        return out
 
     def with_plane(self, name, where):
         """A copy with plane `name` also set where the (ny, nx) bool `where` is true."""

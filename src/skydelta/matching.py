@@ -1,4 +1,4 @@
-"""The kernel that two PSF models imply, and other least-squares deconvolutions of small images.
+"""The kernel that two PSF models imply.
 
 Where the science image is the sharper one the kernel is a deconvolution: a ringing profile that a
 handful of Gaussians cannot follow to the noise of a bright star. It follows from the PSFs
@@ -9,7 +9,7 @@ which leaves a third of what Gaussians of the same size leave.
 import numpy as np
 from scipy import fft, linalg
 
-from skydelta.psf import grid_nodes, resize_stamps
+from skydelta.psf import grid_nodes, resize_stamps, shift_stamps
 from skydelta.whitening import transform
 
 RIDGE = 1e-5
@@ -33,48 +33,29 @@ def matching_kernel(source, target, size, ridge=RIDGE):
     ndarray
         (size, size), not normalised.
     """
-    return _least_squares(target[None], source, size, ridge)[0]
-
-
-def deconvolved(images, source, size, ridge=RIDGE):
-    """The kernels k_i of which source conv k_i comes closest to images_i; their sums are kept.
-
-    Parameters
-    ----------
-    images
-        (n, m, m) centred odd stamps.
-    source
-        Centred odd stamp of unit sum.
-    size, ridge
-        As of `matching_kernel`.
-
-    Returns
-    -------
-    ndarray
-        (n, size, size).
-    """
-    kernels = _least_squares(images, source, size, ridge)
-    # What the ridge took from the sums goes back as a profile that the support surely holds.
-    profile = resize_stamps(source, size)
-    missing = images.sum(axis=(1, 2)) - kernels.sum(axis=(1, 2))
-    return kernels + missing[:, None, None] * (profile / profile.sum())
-
-
-def _least_squares(targets, source, size, ridge):
-    n = fft.next_fast_len(source.shape[-1] + max(targets.shape[-1], size) + size, real=True)
-    from_hat, to_hat = transform(source, n), transform(targets, n)
+    n = fft.next_fast_len(source.shape[-1] + max(target.shape[-1], size) + size, real=True)
+    from_hat, to_hat = transform(source, n), transform(target, n)
     auto = fft.ifft2(np.abs(from_hat) ** 2).real
     cross = fft.ifft2(np.conj(from_hat) * to_hat).real
-    half = size // 2
-    v, u = (a.ravel() for a in np.mgrid[-half : half + 1, -half : half + 1])
-    matrix = auto[(v[:, None] - v) % n, (u[:, None] - u) % n]
+    matrix = _block_toeplitz(auto, size)
     matrix[np.diag_indices_from(matrix)] += ridge * auto[0, 0]
     factor = linalg.cho_factor(matrix, overwrite_a=True, check_finite=False)
-    solved = linalg.cho_solve(factor, cross[:, v % n, u % n].T)
-    return solved.T.reshape(len(targets), size, size)
+    at = np.arange(-(size // 2), size // 2 + 1) % n
+    right = cross[at[:, None], at].ravel()
+    return linalg.cho_solve(factor, right, check_finite=False).reshape(size, size)
 
 
-def psf_kernels(source, target, shape, size, nodes=5):
+def _block_toeplitz(auto, size):
+    """(size^2, size^2) matrix auto[u - v] of the pixels u and v of a kernel."""
+    n = auto.shape[0]
+    lags = np.arange(-(size - 1), size) % n
+    table = auto[lags[:, None], lags]
+    windows = np.lib.stride_tricks.sliding_window_view(table, (size, size))
+    # Window (j, i) holds auto[row - (size - 1) + j ...]: reversed, j and i count the lag down.
+    return np.ascontiguousarray(windows[::-1, ::-1]).reshape(size * size, size * size)
+
+
+def psf_kernels(source, target, shape, size, nodes=5, shift=None):
     """Unit-sum kernels between two PSFs at nodes x nodes places of an image.
 
     Parameters
@@ -87,6 +68,9 @@ def psf_kernels(source, target, shape, size, nodes=5):
         Odd width of the kernels, px.
     nodes
         Places along each axis.
+    shift
+        Function of (x, y) arrays that gives (dx, dy), px, from a star in the source image to the
+        same star in the target image; None for images that are registered.
 
     Returns
     -------
@@ -98,8 +82,10 @@ def psf_kernels(source, target, shape, size, nodes=5):
     ny, nx = shape
     x, y = (a.ravel() for a in np.meshgrid(grid_nodes(nx, nodes), grid_nodes(ny, nodes)))
     width = min(source.size, target.size)
-    pairs = zip(*(_tapered(psf.stamps(x, y), width) for psf in (source, target)), strict=True)
-    kernels = np.stack([matching_kernel(a, b, size) for a, b in pairs])
+    stamps = [_tapered(psf.stamps(x, y), width) for psf in (source, target)]
+    if shift is not None:
+        stamps[1] = shift_stamps(stamps[1], *shift(x, y))
+    kernels = np.stack([matching_kernel(a, b, size) for a, b in zip(*stamps, strict=True)])
     return x, y, kernels / kernels.sum(axis=(1, 2), keepdims=True)
 
 

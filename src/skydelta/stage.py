@@ -31,7 +31,7 @@ def stage(snakemake):
         The object Snakemake gives a script.
     """
     name = snakemake.rule
-    _keep_freed_memory()
+    keep_freed_memory()
     with _logging_to(snakemake.log[0], name):
         try:
             yield
@@ -48,7 +48,7 @@ def stage(snakemake):
             raise
 
 
-def _keep_freed_memory():
+def keep_freed_memory():
     """Let glibc reuse the memory of freed arrays.
 
     By default it returns every large array to the system and gets new pages, zeroed one by one,

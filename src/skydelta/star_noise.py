@@ -82,9 +82,13 @@ def _sky_and_slope(data, variance, good):
 
 def median_rows(values, good):
     """(n, 1) median of each row's good values; 0 where there is none."""
-    masked = np.where(good, values, np.nan)
-    masked[~good.any(axis=1)] = 0.0
-    return np.nanmedian(masked, axis=1, keepdims=True)
+    ordered = np.sort(np.where(good, values, np.inf).astype(np.float32), axis=1)
+    count = good.sum(axis=1)
+    rows = np.arange(len(ordered))
+    low, high = (ordered[rows, np.maximum(k, 0)] for k in ((count - 1) // 2, count // 2))
+    with np.errstate(invalid="ignore"):  # rows of infinities alone
+        middle = 0.5 * (low.astype(float) + high)
+    return np.where(count > 0, middle, 0.0)[:, None]
 
 
 def flux_ratio(model, background, data, weights, model_variance=0.0):

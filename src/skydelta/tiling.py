@@ -1,6 +1,6 @@
 """Overlapping tiles whose results blend linearly into one image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -42,8 +42,13 @@ class Tile:
         y0, y1, x0, x1 = self.box
         return slice(y0, y1), slice(x0, x1)
 
+    def grown(self, by):
+        """The tile with an output that is `by` px wider on every side."""
+        y0, y1, x0, x1 = self.box
+        return replace(self, box=(y0 - by, y1 + by, x0 - by, x1 + by))
 
-def blended_tiles(shape, half):
+
+def blended_tiles(shape, half, transform=TRANSFORM):
     """The tiles of an image for filters of a half width.
 
     Parameters
@@ -52,13 +57,15 @@ def blended_tiles(shape, half):
         (ny, nx).
     half
         px that filters reach.
+    transform
+        Size of the tiles' transforms, px.
 
     Yields
     ------
     Tile
     """
     ny, nx = shape
-    size = TRANSFORM
+    size = transform
     room = size - 2 * half - 2 * BLEND
     if room < 128:  # wide filters: a larger transform wastes less on its margins
         size, room = 2 * size, room + size
@@ -103,8 +110,8 @@ def tile_transform(image, tile, half, beyond="zero"):
     half
         px.
     beyond
-        What lies outside the image: ``"zero"``, its ``"edge"`` values, or an image-wide noise: a
-        pair (Generator, sigma).
+        What lies outside the image: ``"zero"``, its ``"edge"`` values, or noise: a pair
+        (Generator, sigma).
     """
     cut = padded_cut(image, *tile.box, half)
     pads = _pads(image.shape, tile.box, half)

@@ -130,15 +130,43 @@ def whitened(filters, variances, correlations=(None, None), size=None):
     size = size or 2 * widest + 1
     rho_size = max(1 if rho is None else rho.shape[-1] for rho in correlations)
     n = grid_size(2 * size, widest, rho_size)
-    terms = [(v, [f], rho) for v, f, rho in zip(variances, filters, correlations, strict=True)]
-    psi = whitening_kernel(noise_power(terms, n), size)
-    psi_hat = transform(psi, n)
+    hats = [real_transform(f, n) for f in filters]
+    rhos = [1.0 if r is None else np.maximum(real_transform(r, n).real, 0) for r in correlations]
+    power = sum(
+        v * rho * np.abs(hat) ** 2 for v, rho, hat in zip(variances, rhos, hats, strict=True)
+    )
+    psi = _real_centred(1.0 / np.sqrt(power), size, n)
+    psi /= psi.sum()
+    psi_hat = real_transform(psi, n)
     out, gains = [], []
-    for f, rho in zip(filters, correlations, strict=True):
-        product = transform(f, n) * psi_hat
-        gains.append(power_gain(spectrum(rho, n), product))
-        out.append(centred(product, size + 2 * (f.shape[-1] // 2)))
+    for f, hat, rho in zip(filters, hats, rhos, strict=True):
+        product = hat * psi_hat
+        gains.append(_real_gain(rho, product, n))
+        out.append(_real_centred(product, size + 2 * (f.shape[-1] // 2), n))
     return Whitened(psi, *out, *gains)
+
+
+def real_transform(stamp, n):
+    """The half of `transform` that determines the other."""
+    half = stamp.shape[-1] // 2
+    padded = np.zeros((*stamp.shape[:-2], n, n))
+    padded[..., : stamp.shape[-2], : stamp.shape[-1]] = stamp
+    return fft.rfft2(np.roll(padded, (-half, -half), axis=(-2, -1)))
+
+
+def _real_centred(half_grid, size, n):
+    image = fft.irfft2(half_grid, s=(n, n))
+    index = np.arange(-(size // 2), size // 2 + 1) % n
+    return image[index[:, None], index]
+
+
+def _real_gain(rho, kernel_hat, n):
+    if np.ndim(rho) == 0:
+        return 1.0
+    power = np.abs(kernel_hat) ** 2
+    # Columns but the first and, for even n, the last stand for two frequencies.
+    power[:, 1 : (n + 1) // 2] *= 2.0
+    return float((rho * power).sum() / power.sum())
 
 
 def noise_gain(correlation, kernel):

@@ -20,12 +20,12 @@ from skydelta.combine import (
 )
 from skydelta.convolve import convolve_local, convolve_spatial, kernel_transform
 from skydelta.difference import Difference, ScoreMap
-from skydelta.fill import fill_pair
+from skydelta.fill import fill_holes
 from skydelta.kernel import SpatialKernel
 from skydelta.kernel_stars import kernel_stars
 from skydelta.mask import UNUSABLE, Mask
 from skydelta.matching import psf_kernels
-from skydelta.psf import GridPsf, grid_nodes
+from skydelta.psf import GridPsf, grid_nodes, resize_stamps
 from skydelta.registration import register
 from skydelta.tiling import blended_tiles, tile_inverse, tile_transform
 from skydelta.whitening import centred, convolve_stamps, grid_size, power_gain, spectrum, transform
@@ -39,6 +39,11 @@ filters, are given on."""
 
 _KERNEL_SIZE = 33
 """Width, px, of the kernel between the two PSFs."""
+
+_TILE = 768
+"""Size of the transforms, px. The kernel varies within a tile; only whitening and PSF do not."""
+
+_VARIANCE_CELL = 512
 
 _MIN_GOOD_WEIGHT = 0.5
 """A score needs this share of the PSF's weight on usable pixels."""
@@ -82,11 +87,12 @@ def zogy(science, template, noise_correlation, options, catalogue=None):
     half = int(np.ceil(1.5 * max(fwhms)))
     stars = kernel_stars(science, template, half, half, options.stars, catalogue, searched)
     registration = register(*flat, stars, min_stars=options.fit.min_stars)
-    kernel = _psf_kernel(flat)
-    field = _FilterField(flat, kernel, registration, noise_correlation)
+    ratio = registration.flux_ratio
+    kernel = _psf_kernel(flat, registration)
     bits, names = difference_mask(science, template, np.abs(kernel.middle))
     mask = Mask(bits, names)
-    planes = _Planes.of(flat, mask, kernel.scaled(registration.flux_ratio))
+    planes = _Planes.of(flat, mask, kernel)
+    field = _FilterField(flat, mask, kernel, ratio, noise_correlation)
     noise = options.zogy.astrometric_noise
     shift_rms = (registration.rms_x, registration.rms_y) if noise is None else (noise, noise)
     combine = _in_image_space if options.zogy.image_space else _in_tiles
@@ -97,7 +103,6 @@ def zogy(science, template, noise_correlation, options, catalogue=None):
         image=image, variance=variance, mask=mask, psf=field.difference_psf()
     )
     exposure = without_background(exposure, options.background_cell)
-    ratio = registration.flux_ratio
     relative = registration.flux_ratio_error / ratio
     exposure = with_calibration(exposure, science, template, ratio, relative)
     exposure = exposure.replace(
@@ -105,7 +110,7 @@ def zogy(science, template, noise_correlation, options, catalogue=None):
     )
     return Difference(
         exposure=exposure,
-        kernel=kernel.scaled(ratio),
+        kernel=kernel,
         convolved="template",
         flux_ratio=ratio,
         stars=registration.stars,
@@ -120,39 +125,51 @@ def _background(exposure, passes):
     return estimate_background(exposure.image, exposure.mask.any(*UNUSABLE), passes=passes)
 
 
-def _psf_kernel(pair):
-    """The kernel from the template's PSF to that of the science image, of unit sum."""
-    shape = pair[0].shape
-    x, y, kernels = psf_kernels(pair[1].psf, pair[0].psf, shape, _KERNEL_SIZE, _NODES)
-    return SpatialKernel.through(x, y, kernels, _ORDER, shape)
-
-
 def _fwhm(exposure):
     ny, nx = exposure.shape
     return exposure.psf.compute_shape((nx - 1) / 2, (ny - 1) / 2).fwhm
 
 
+def _psf_kernel(pair, registration):
+    """K = beta P_n / P_r, shifted as the stars are, as a polynomial of the position."""
+    shape = pair[0].shape
+    psfs = pair[1].psf, pair[0].psf
+    x, y, kernels = psf_kernels(*psfs, shape, _KERNEL_SIZE, _NODES, registration.shift)
+    return SpatialKernel.through(x, y, kernels * registration.flux_ratio, _ORDER, shape)
+
+
 @dataclass(frozen=True)
 class _Planes:
-    """The pixels that go through the filters: no background, no holes."""
+    """The pixels that go through the filters: no background, no holes.
+
+    `matched` is K conv template.
+    """
 
     science: np.ndarray
-    template: np.ndarray
+    matched: np.ndarray
     science_variance: np.ndarray
     template_variance: np.ndarray
 
     @classmethod
     def of(cls, pair, mask, kernel):
         """Of the two images, the mask of their difference and the kernel between them."""
-        bad_template = pair[1].mask.any(*UNUSABLE) | ~np.isfinite(pair[1].variance)
-        void = mask.any(*UNUSABLE) | ~np.isfinite(pair[0].variance)
-        images = fill_pair(pair[0].image, pair[1].image, void, bad_template, kernel)
-        return cls(*images, *(fill_variance(e.variance) for e in pair))
+        science, template = pair
+        bad = template.mask.any(*UNUSABLE) | ~np.isfinite(template.variance)
+        matched = convolve_spatial(fill_holes(template.image, bad), kernel)
+        void = mask.any(*UNUSABLE) | ~np.isfinite(science.variance)
+        # Where the difference is void it is made smooth: a saturated star, a bad column, a hole
+        # then has nothing to ring.
+        rest = fill_holes(science.image - matched, void)
+        return cls(
+            np.where(void, matched + rest, science.image),
+            matched,
+            *(fill_variance(e.variance) for e in pair),
+        )
 
 
 @dataclass(frozen=True)
 class _Kernels:
-    """c_n, c_r and P_D as centred stamps, and sum P_D^2.
+    """Filters of a place as centred stamps: c_n, K conv c_n and P_D, and sum P_D^2.
 
     The gains are what the correlation of each image's noise makes of its variance, propagated with
     the squared filters of D and of the score.
@@ -166,64 +183,57 @@ class _Kernels:
     score_gains: tuple
 
     @property
-    def halves(self):
-        """Half widths of the filters of D and of the score, px."""
-        own = self.template.shape[0] // 2
-        return own, own + self.psf.shape[0] // 2
+    def matched_filter(self):
+        """Correlation with the PSF is convolution with its reflection."""
+        return self.psf[::-1, ::-1]
 
     def squares(self):
         """Filters of the variance planes for D: (science, template)."""
-        wide = np.pad(self.science, self.halves[0] - self.science.shape[0] // 2)
-        return [g * c**2 for g, c in zip(self.gains, (wide, self.template), strict=True)]
+        return self._squared(self.gains, (self.science, self.template))
 
     def score_squares(self):
-        """The same for the score; twice as wide."""
-        return [
-            g * convolve_stamps(c, self.psf[::-1, ::-1], 2 * self.halves[1] + 1) ** 2
-            for g, c in zip(self.score_gains, (self.science, self.template), strict=True)
-        ]
+        """The same for the score."""
+        size = self.template.shape[0]
+        filters = (
+            convolve_stamps(c, self.matched_filter, size) for c in (self.science, self.template)
+        )
+        return self._squared(self.score_gains, filters)
+
+    def _squared(self, gains, filters):
+        # Squares fall off twice as fast: beyond the width of P_D nothing is left of them.
+        size = self.psf.shape[0]
+        return [resize_stamps(g * c**2, size) for g, c in zip(gains, filters, strict=True)]
 
 
 class _FilterField:
-    """The filters of every place, from PSFs, background variances and registration there."""
+    """The filters of every place, from PSFs, kernel and background variances there."""
 
-    def __init__(self, pair, kernel, registration, noise_correlation):
-        self.pair, self.kernel, self.registration = pair, kernel, registration
+    def __init__(self, pair, mask, kernel, ratio, noise_correlation):
+        self.psf, self.kernel, self.ratio = pair[0].psf, kernel, ratio
         self.shape = pair[0].shape
         self.correlations = None, noise_correlation
         self.size = kernel.size + 10
-        self.psf_size = pair[0].psf.size + 2 * min(kernel.half, 5)
+        self.psf_size = self.psf.size + 2 * min(kernel.half, 5)
         rho = 1 if noise_correlation is None else noise_correlation.shape[0]
         self.n = grid_size(2 * self.size, self.psf_size, rho)
-        usable = ~(pair[0].mask.any(*UNUSABLE) | pair[1].mask.any(*UNUSABLE))
-        self.variances = [_cells(e.variance, usable) for e in pair]
+        usable = ~mask.any(*UNUSABLE)
+        self.variances = [cell_medians(e.variance, usable, _VARIANCE_CELL) for e in pair]
 
     @property
     def half(self):
-        """Half width of the widest filter, that of the score, px."""
-        return self.size // 2 + self.kernel.half + self.psf_size // 2
+        """Half width of what the images go through in a tile, c_n and P_D, px."""
+        return self.size // 2 + self.psf_size // 2
 
     def at(self, x, y):
-        """ZogyFilters of a place."""
-        return zogy_filters(
-            transform(self.kernel.image(x, y), self.n),
-            transform(self.pair[0].psf.stamp(x, y), self.n),
-            self.background(x, y),
-            self.registration.flux_ratio,
-            correlations=self.correlations,
-            shift=[float(d[0]) for d in self.registration.shift(x, y)],
-        )
-
-    def background(self, x, y):
-        """Background variances of the two images at a place."""
-        ny, nx = self.variances[0].shape
-        j = min(int(y * ny / self.shape[0]), ny - 1)
-        i = min(int(x * nx / self.shape[1]), nx - 1)
-        return [float(v[j, i]) for v in self.variances]
-
-    def kernels(self, x, y):
         """The _Kernels of a place."""
-        filters = self.at(x, y)
+        kernel = self.kernel.image(x, y)
+        filters = zogy_filters(
+            transform(kernel / self.ratio, self.n),
+            transform(self.psf.stamp(x, y), self.n),
+            self.background(x, y),
+            self.ratio,
+            correlations=self.correlations,
+        )
         gains = [
             [
                 power_gain(spectrum(rho, self.n), f)
@@ -235,54 +245,49 @@ class _FilterField:
             )
         ]
         own = centred(filters.science, self.size)
-        # Not cut from its own transform: as K conv c_n it cancels constant sources whatever the cut
-        # took from c_n.
-        other = centred(
-            transform(own, self.n) * (filters.template / filters.science),
-            self.size + 2 * self.kernel.half,
-        )
+        own /= own.sum()
+        other = convolve_stamps(own, kernel, self.size + 2 * self.kernel.half)
         psf = centred(filters.psf, self.psf_size)
-        return _Kernels(own / own.sum(), other / own.sum(), psf, filters.power, *gains)
+        return _Kernels(own, other, psf, filters.power, *gains)
+
+    def background(self, x, y):
+        """Background variances of the two images at a place."""
+        ny, nx = self.variances[0].shape
+        j = min(int(y * ny / self.shape[0]), ny - 1)
+        i = min(int(x * nx / self.shape[1]), nx - 1)
+        return [float(v[j, i]) for v in self.variances]
 
     def difference_psf(self, nodes=7):
         """The PSF of D on a grid of positions."""
         ny, nx = self.shape
         x, y = (a.ravel() for a in np.meshgrid(grid_nodes(nx, nodes), grid_nodes(ny, nodes)))
-        stamps = [self.kernels(a, b).psf for a, b in zip(x, y, strict=True)]
+        stamps = [self.at(a, b).psf for a, b in zip(x, y, strict=True)]
         return GridPsf(x, y, np.stack(stamps))
-
-
-def _cells(variance, usable, cell=512):
-    medians = cell_medians(variance, usable, cell)
-    return np.where(np.isfinite(medians), medians, np.nanmedian(variance))
 
 
 def _in_tiles(planes, field, shift_rms):
     """(D, its variance, numerator and variance of the score), each tile with its own filters."""
     out = [np.zeros(field.shape, np.float32) for _ in range(4)]
     rng = np.random.default_rng(_SEED)
-    for tile in blended_tiles(field.shape, field.half + 1):
-        kernels = field.kernels(*tile.centre)
-        sigma = np.sqrt(field.background(*tile.centre))
+    for tile in blended_tiles(field.shape, field.half + 1, _TILE):
+        kernels = field.at(*tile.centre)
+        sigma = np.sqrt(field.background(*tile.centre)[0])
         # One pixel more than the output, for the gradients of the score.
-        parts = _tile(planes, _grown(tile), kernels, (rng, sigma), shift_rms)
+        parts = _tile(planes, tile.grown(1), kernels, field.half, (rng, sigma), shift_rms)
         for plane, part in zip(out, parts, strict=True):
             plane[tile.inside] += tile.window * part
     return out
 
 
-def _tile(planes, tile, kernels, noise, shift_rms):
-    (rng, sigma), size = noise, tile.size
-    half = [k.shape[0] // 2 for k in (kernels.science, kernels.template)]
-    reach, margin = kernels.halves
-    new = tile_transform(planes.science, tile, margin, (rng, sigma[0]))
-    ref = tile_transform(planes.template, tile, margin, (rng, sigma[1]))
-    # Both of the wider one's size, so that their results are aligned.
-    new *= kernel_transform(np.pad(kernels.science, half[1] - half[0]), size)
-    ref *= kernel_transform(kernels.template, size)
-    image = tile_inverse(new - ref, tile, margin, reach)
-    # Correlation with the PSF is convolution with its reflection.
-    matched = kernel_transform(kernels.psf[::-1, ::-1], size)
+def _tile(planes, tile, kernels, margin, noise, shift_rms):
+    size, own = tile.size, kernels.science.shape[0] // 2
+    science = kernel_transform(kernels.science, size)
+    matched = kernel_transform(kernels.matched_filter, size)
+    new = tile_transform(planes.science, tile, margin, noise)
+    ref = tile_transform(planes.matched, tile, margin, "edge")
+    new *= science
+    ref *= science
+    image = tile_inverse(new - ref, tile, margin, own)
     scores = [tile_inverse(part * matched, tile, margin, margin) for part in (new, ref)]
     v_new = tile_transform(planes.science_variance, tile, margin, "edge")
     v_ref = tile_transform(planes.template_variance, tile, margin, "edge")
@@ -294,11 +299,6 @@ def _tile(planes, tile, kernels, noise, shift_rms):
     variance, score_variance = sums
     score_variance = score_variance + _astrometric(scores, shift_rms)
     return image[1:-1, 1:-1], variance, (scores[0] - scores[1])[1:-1, 1:-1], score_variance
-
-
-def _grown(tile):
-    y0, y1, x0, x1 = tile.box
-    return type(tile)((y0 - 1, y1 + 1, x0 - 1, x1 + 1), tile.centre, tile.window, tile.size)
 
 
 def _astrometric(scores, shift_rms):
@@ -319,14 +319,13 @@ def _in_image_space(planes, field, shift_rms):
     """The same with finite kernels that vary as polynomials of the position."""
     shape = field.shape
     x, y = (a.ravel() for a in np.meshgrid(*(grid_nodes(n, _NODES) for n in shape[::-1])))
-    places = [field.kernels(a, b) for a, b in zip(x, y, strict=True)]
+    places = [field.at(a, b) for a, b in zip(x, y, strict=True)]
 
     def spatial(of):
         return SpatialKernel.through(x, y, np.stack([of(k) for k in places]), _ORDER, shape)
 
-    psf = spatial(lambda k: k.psf[::-1, ::-1])
-    new = convolve_spatial(planes.science, spatial(lambda k: k.science))
-    ref = convolve_spatial(planes.template, spatial(lambda k: k.template))
+    psf, own = spatial(lambda k: k.matched_filter), spatial(lambda k: k.science)
+    new, ref = (convolve_spatial(plane, own) for plane in (planes.science, planes.matched))
     scores = [convolve_local(part, psf.image, psf.half) for part in (new, ref)]
     sums = []
     for of in (_Kernels.squares, _Kernels.score_squares):
@@ -344,15 +343,14 @@ def _in_image_space(planes, field, shift_rms):
 def _score_map(score, variance, field, exposure):
     """Significance and flux error; void where too much of the PSF lies on unusable pixels."""
     ny, nx = field.shape
-    middle = field.kernels((nx - 1) / 2, (ny - 1) / 2)
-    psf, power = middle.psf, middle.power
-    weight = (psf**2 / (psf**2).sum())[::-1, ::-1]
+    middle = field.at((nx - 1) / 2, (ny - 1) / 2)
+    weight = middle.matched_filter**2 / (middle.psf**2).sum()
     unusable = exposure.mask.any(*UNUSABLE).astype(np.float32)
-    lost = convolve_local(unusable, lambda _x, _y: weight, psf.shape[0] // 2)
+    lost = convolve_local(unusable, lambda _x, _y: weight, weight.shape[0] // 2)
     void = (lost > 1 - _MIN_GOOD_WEIGHT) | ~(variance > 0)
     sigma = np.sqrt(np.maximum(variance, np.float32(1e-30)))
     score /= sigma
-    sigma /= np.float32(power)
+    sigma /= np.float32(middle.power)
     score[void], sigma[void] = 0.0, np.inf
     return ScoreMap(score, sigma)
 

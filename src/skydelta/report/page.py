@@ -63,8 +63,8 @@ def write_report(path, entries, *, config, truth=None, overlaps=None, max_pictur
         survey.left_out(len(entries), len(sections)),
         *sections,
         tag("h2", "How this was made"),
-        folded("Configuration", tag("pre", text(_as_yaml(config)))),
-        folded("Versions", tag("pre", text(_versions()))),
+        folded("Configuration", tag("pre", text(as_yaml(config)))),
+        folded("Versions", tag("pre", text(versions()))),
         tag("footer", "Made by skydelta. Positions are 0-based pixels, y upwards; ICRS; AB."),
     ]
     with replacing(path) as partial:
@@ -104,7 +104,8 @@ def _coadds(overlaps):
     return found
 
 
-def _as_yaml(config):
+def as_yaml(config):
+    """A configuration as YAML; what is no plain value becomes text."""
     import json
 
     import yaml
@@ -114,7 +115,8 @@ def _as_yaml(config):
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
-def _versions():
+def versions():
+    """Versions of Python and of the packages, one a line."""
     import platform
 
     lines = [f"python {platform.python_version()}"]

@@ -42,8 +42,8 @@ _MAX_VECTOR_POINTS = 500
 
 
 @contextmanager
-def _canvas(width, height, columns=1):
-    """Axes to draw on and a list that receives the SVG."""
+def canvas(width, height, columns=1):
+    """Axes to draw on, `width` x `height` inches, and a list that receives the SVG."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -75,7 +75,7 @@ def with_unique_ids(svg, prefix):
     return svg.replace("url(#", f"url(#{prefix}-").replace('href="#', f'href="#{prefix}-')
 
 
-def _plain_log_axis(axes):
+def plain_log_axis(axes):
     """A logarithmic x axis labelled 1, 2, 5, 10..."""
     from matplotlib.ticker import LogLocator, NullLocator
 
@@ -101,7 +101,7 @@ def noise_histogram(before, after):
     """
     edges = np.linspace(-7, 7, 71)
     centre = 0.5 * (edges[1:] + edges[:-1])
-    with _canvas(4.2, 2.6) as ((axes,), result):
+    with canvas(4.2, 2.6) as ((axes,), result):
         for values, colour, label in (
             (before, MUTED, "before whitening"),
             (after, ACCENT, "after whitening"),
@@ -138,7 +138,7 @@ def lag_profile(before, after, lags):
     distance = np.hypot(offset, offset[:, None])
     edges = np.arange(0.5, lags + 1)
     bins = np.digitize(distance, edges)
-    with _canvas(2.6, 2.6) as ((axes,), result):
+    with canvas(2.6, 2.6) as ((axes,), result):
         axes.axhline(0, color=INK, linewidth=0.6)
         for plane, colour, marker, label in (
             (before, MUTED, "o", "before"),
@@ -157,7 +157,7 @@ def star_residuals(stars):
     """Flux ratio and residual of the stars of the kernel fit against their S/N."""
     used = np.asarray(stars["used"], bool)
     raster = used.size > _MAX_VECTOR_POINTS
-    with _canvas(5.6, 2.6, 2) as (axes, result):
+    with canvas(5.6, 2.6, 2) as (axes, result):
         percent = 100 * (np.asarray(stars["flux_ratio"], float) - 1)
         panels = (percent, "flux ratio − 1 (%)", 0), (stars["residual"], "residual (sigma)", 1)
         for ax, (values, label, ideal) in zip(axes, panels, strict=True):
@@ -180,7 +180,7 @@ def star_residuals(stars):
                     rasterized=raster,
                     clip_on=False,
                 )
-            _plain_log_axis(ax)
+            plain_log_axis(ax)
             ax.set(xlabel="S/N of the star", ylabel=label, ylim=limits)
         axes[0].legend(handlelength=1, loc="best")
     return result[0]
@@ -210,7 +210,7 @@ def completeness_curves(curves, label, *, log=False, threshold=None):
         Value to mark, or None.
     """
     looks = ((INK, "o", 1.6), (ACCENT, "s", 1.0), (POSITIVE, "^", 1.0))
-    with _canvas(4.4, 2.8) as ((axes,), result):
+    with canvas(4.4, 2.8) as ((axes,), result):
         for (name, curve), (colour, marker, width) in zip(curves.items(), looks, strict=False):
             errors = curve.fraction - curve.low, curve.high - curve.fraction
             axes.errorbar(
@@ -227,7 +227,7 @@ def completeness_curves(curves, label, *, log=False, threshold=None):
         if threshold is not None:
             axes.axvline(threshold, color=INK, linewidth=0.6, linestyle=(0, (4, 3)))
         if log:
-            _plain_log_axis(axes)
+            plain_log_axis(axes)
         axes.set(xlabel=label, ylabel="fraction found", ylim=(-0.03, 1.05))
         axes.legend(loc="best")
     return result[0]
@@ -237,7 +237,7 @@ def pull_histogram(pull):
     """Histogram of (measured - true flux) / error against a unit Gaussian."""
     edges = np.linspace(-5, 5, 26)
     x = np.linspace(-5, 5, 101)
-    with _canvas(3.2, 2.6) as ((axes,), result):
+    with canvas(3.2, 2.6) as ((axes,), result):
         axes.hist(np.clip(pull, -4.99, 4.99), edges, color=ACCENT, alpha=0.55)
         scale = pull.size * (edges[1] - edges[0]) / np.sqrt(2 * np.pi)
         axes.plot(x, scale * np.exp(-0.5 * x**2), color=INK, linewidth=0.9, ls=(0, (4, 3)))
@@ -257,7 +257,7 @@ def flux_bias(mag, ratio, error):
     error
         (n,) its standard error.
     """
-    with _canvas(3.8, 2.6) as ((axes,), result):
+    with canvas(3.8, 2.6) as ((axes,), result):
         axes.axhline(0, color=INK, linewidth=0.6)
         axes.errorbar(
             mag, 100 * ratio, 100 * error, fmt="o", color=ACCENT, ms=2.5, elinewidth=0.6, mew=0
@@ -278,7 +278,7 @@ def _binned_median(x, y, minimum=3):
 
 def position_scatter(dx, dy, limit=1.0):
     """Measured less true positions, px."""
-    with _canvas(2.8, 2.6) as ((axes,), result):
+    with canvas(2.8, 2.6) as ((axes,), result):
         axes.axhline(0, color=INK, linewidth=0.6)
         axes.axvline(0, color=INK, linewidth=0.6)
         axes.plot(

@@ -1,0 +1,1 @@
+"""Several methods of subtraction on the same exposures, side by side."""
