@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 from scenes import make_exposure, star_field, white_noise
 
+from skydelta.errors import InputError
+from skydelta.io.star_catalogue import StarCatalogue
 from skydelta.kernel_stars import StarOptions, cut_stamps, kernel_stars
 from skydelta.mask import Mask
+from skydelta.subtract import SubtractOptions, subtract
 
 SHAPE = (400, 400)
 HALF, STAMP_HALF = 10, 12
@@ -122,3 +125,85 @@ class TestStamps:
         # The kernel needs ten more columns than there are.
         assert np.array_equal(~stamps.good[0][0], np.arange(-12, 13) + stamps.x[0] < HALF)
         assert np.isfinite(stamps.source).all()
+
+
+class TestSources:
+    """Where the stars are looked for."""
+
+    @staticmethod
+    def catalogue(wcs, x, y, is_star=None):
+        ra, dec = wcs.all_pix2world(x, y, 0)
+        return StarCatalogue(ra, dec, np.ones(len(ra)), is_star, "test")
+
+    def test_template(self, grid):
+        """Stars of the template alone serve only where it is searched."""
+        science, template = planes(**grid)
+        extra = star_field(SHAPE, [200.0], [200.0], [9000.0], 2.0).astype(np.float32)
+        template = template.replace(image=template.image + extra)
+        for source, number in (("exposure", 16), ("template", 17)):
+            stars = kernel_stars(science, template, HALF, STAMP_HALF, StarOptions(source=source))
+            assert len(stars) == number
+            assert found(stars, 200, 200) == (source == "template")
+
+    def test_saturation_is_that_of_the_image_searched(self, grid):
+        science, template = planes(**grid, saturate=300.0)
+        options = StarOptions(source="template")
+        assert len(kernel_stars(science, template, HALF, STAMP_HALF, options)) == 16
+
+    def test_catalogue(self, grid):
+        """Of the exposure's stars those that the catalogue lists as stars."""
+        images = planes(**grid)
+        is_star = np.arange(8) != 3
+        catalogue = self.catalogue(images[0].wcs, grid["x"][::2], grid["y"][::2], is_star)
+        options = StarOptions(source="catalogue")
+        stars = kernel_stars(*images, HALF, STAMP_HALF, options, catalogue)
+        assert len(stars) == 7
+        listed = zip(grid["x"][::2], grid["y"][::2], is_star, strict=True)
+        assert all(found(stars, x, y) == wanted for x, y, wanted in listed)
+
+    def test_match_radius(self, grid):
+        """0.2 arcsec a pixel: every other star 4 px off is within 1 arcsec, not within 0.5."""
+        images = planes(**grid)
+        x = grid["x"] + np.where(np.arange(16) % 2, 4.0, 0.0)
+        catalogue = self.catalogue(images[0].wcs, x, grid["y"])
+        for radius, least, most in ((0.5, 8, 8), (2.0, 16, 16)):
+            options = StarOptions(source="catalogue", match_radius=radius)
+            stars = kernel_stars(*images, HALF, STAMP_HALF, options, catalogue)
+            assert least <= len(stars) <= most
+
+    def test_no_catalogue(self, grid):
+        options = StarOptions(source="catalogue")
+        with pytest.raises(InputError, match="no catalogue is given"):
+            kernel_stars(*planes(**grid), HALF, STAMP_HALF, options)
+
+    def test_through_the_subtraction(self, grid):
+        images = planes(**grid)
+        catalogue = self.catalogue(images[0].wcs, grid["x"][:10], grid["y"][:10])
+        options = SubtractOptions(stars=StarOptions(source="catalogue"))
+        difference = subtract(*images, options=options, catalogue=catalogue)
+        assert len(difference.stars["x"]) == 10
+        assert difference.stars["y"].max() < 300
+
+
+def test_stamps_say_the_noise_of_the_source(grid):
+    science, template = planes(**grid)
+    stars = kernel_stars(science, template, HALF, STAMP_HALF)
+    rho = np.full((3, 3), 1 / 9)
+    stamps = cut_stamps(science, template, stars, HALF, STAMP_HALF, rho)
+    assert stamps.source_variance == pytest.approx(0.1)
+    assert stamps.variance == pytest.approx(1.0)
+    assert stamps.source_correlation is rho
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_cosmic_rays_count_on_the_science_image(grid, swapped):
+    """Whether it is the target or what is convolved; a coadd's own are clipped."""
+    mask = Mask.empty(SHAPE).with_plane("CR", at(156, 50))
+    science, template = planes(**grid, science_mask=mask)
+    stars = kernel_stars(science, template, HALF, STAMP_HALF)
+    pair = (template, science) if swapped else (science, template)
+    stamps = cut_stamps(*pair, stars, HALF, STAMP_HALF, source_is_science=swapped)
+    lost = (~stamps.good).sum(axis=(1, 2))
+    assert lost[np.argmin(np.hypot(stamps.x - 150, stamps.y - 50))] > (100 if swapped else 0)
+    wrong = cut_stamps(*pair, stars, HALF, STAMP_HALF, source_is_science=not swapped)
+    assert wrong.good.all()

@@ -44,8 +44,12 @@ _PREFILTER_RIDGE = 1e-2
 """Frequencies of which a pre-convolution leaves less than a tenth are not amplified further: the
 fitted kernel holds nothing but noise there."""
 
-_FIRST_ORDER, _FIRST_SIZE = 2, 21
-"""Degree of the polynomial through the kernels that the PSF models imply; their width, px."""
+_FIRST_ORDER, _FIRST_NODES, _FIRST_SIZE = 2, 5, 21
+"""Degree of the polynomial through the kernels that the PSF models imply, at so many places along
+each axis; their width, px."""
+
+_CORRECTION = BasisSpec((0.7, 1.5, 3.0), (2, 2, 0), SIZE_LIMITS[0])
+"""What corrects them: little and narrow. Measured: with more, stars keep more."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,7 @@ class BasisOptions:
         """The Basis of corrections to a kernel that matches already."""
         if self.kind == "delta":
             return DeltaBasis(self.size or DELTA_SIZE)
-        spec = self.spec(1.0, 1.0)
-        return GaussianBasis(BasisSpec(spec.sigmas, spec.degrees, self.size or SIZE_LIMITS[0]))
+        return GaussianBasis(_CORRECTION)
 
     def basis(self, sigma_target, sigma_source):
         """The Basis for two PSF widths in px, its first function not from the PSFs."""
@@ -201,34 +204,44 @@ class _Matching:
         return science, template
 
     @cached_property
-    def bases(self):
-        """The bases to try: one, or with and without the kernel of the PSF models."""
+    def plain(self):
+        """The Basis that asks nothing of the PSF models but their widths."""
+        return self.options.basis.basis(*self._widths())
+
+    @cached_property
+    def _from_psf(self):
+        """Whether the kernel of the PSF models is tried: where a kernel has to sharpen something.
+
+        A convolved science image is sharpened again by the decorrelation.
+        """
         options, fit = self.options.basis, self.options.fit
-        target, source = self._widths()
-        plain = options.basis(target, source)
-        asked, simple = (
-            options.from_psf,
-            fit.flux_scale == "constant" and options.components is None,
-        )
-        if asked is False or (asked == "auto" and (target > source or not simple)):
-            return [plain]
-        if not simple:
+        simple = fit.flux_scale == "constant" and options.components is None
+        if options.from_psf is True and not simple:
             msg = "subtract.basis.from_psf goes with a constant flux scale and no components"
             raise InputError(msg)
-        first = self._first()
-        informed = PsfBasis(options.correction(), first)
-        return [informed] if asked is True else [informed, plain]
+        if options.from_psf != "auto":
+            return options.from_psf
+        target, source = self._widths()
+        return simple and (source >= target or self.direction == "science")
 
-    def _first(self):
-        """The kernel that the PSF models imply, as a polynomial of the position."""
-        shape = self.target.shape
-        x, y, kernels = psf_kernels(self.source.psf, self.target.psf, shape, _FIRST_SIZE)
-        return SpatialKernel.through(x, y, kernels, _FIRST_ORDER, shape)
+    def _informed(self, plain):
+        """The PsfBasis, registered as the kernel fitted without it tells."""
+        shape, psfs = self.target.shape, (self.source.psf, self.target.psf)
+
+        def shift(x, y):
+            _, _, kernels = psf_kernels(*psfs, shape, _FIRST_SIZE, _FIRST_NODES)
+            return (_centroids(plain.kernel.at(x, y)) - _centroids(kernels)).T
+
+        x, y, kernels = psf_kernels(*psfs, shape, _FIRST_SIZE, _FIRST_NODES, shift)
+        first = SpatialKernel.through(x, y, kernels, _FIRST_ORDER, shape)
+        return PsfBasis(self.options.basis.correction(), first)
 
     @property
     def half(self):
         """Half width of the widest kernel, px."""
-        return max(basis.half for basis in self.bases)
+        if not self._from_psf:
+            return self.plain.half
+        return max(self.plain.half, self.options.basis.correction().half + _FIRST_SIZE // 2)
 
     @property
     def stamp_half(self):
@@ -245,30 +258,41 @@ class _Matching:
 
     def best(self, stars):
         """The KernelSolution; of two bases that which leaves less on the stars."""
-        solutions = []
-        for basis in self.bases:
-            stamps = cut_stamps(
-                self.target,
-                self.source,
-                stars,
-                basis.half,
-                self.stamp_half,
-                self.correlation,
-                source_is_science=self.direction == "science",
-            )
-            solution = fit_kernel(
-                stamps,
-                basis,
-                self.target.shape,
-                self.options.fit,
-                components=self.options.basis.components,
-                regularisation=self.options.basis.regularisation,
-            )
-            solutions.append(solution)
-        residuals = [solution.median_residual for solution in solutions]
-        if len(residuals) > 1:
-            log.info("median star residual %.3f with the PSFs' kernel, %.3f without", *residuals)
-        return solutions[int(np.argmin(residuals))]
+        plain = self._fit(self.plain, stars)
+        if not self._from_psf:
+            return plain
+        informed = self._fit(self._informed(plain), stars)
+        residuals = informed.median_residual, plain.median_residual
+        log.info("median star residual %.3f with the PSFs' kernel, %.3f without", *residuals)
+        asked = self.options.basis.from_psf is True
+        return informed if asked or residuals[0] <= residuals[1] else plain
+
+    def _fit(self, basis, stars):
+        stamps = cut_stamps(
+            self.target,
+            self.source,
+            stars,
+            basis.half,
+            self.stamp_half,
+            self.correlation,
+            source_is_science=self.direction == "science",
+        )
+        return fit_kernel(
+            stamps,
+            basis,
+            self.target.shape,
+            self.options.fit,
+            components=self.options.basis.components,
+            regularisation=self.options.basis.regularisation,
+        )
+
+
+def _centroids(kernels):
+    """(n, 2) centroids x, y of kernels about their middle pixel, px."""
+    half = kernels.shape[-1] // 2
+    u = np.arange(-half, half + 1)
+    moments = np.stack([(kernels * u).sum(axis=(1, 2)), (kernels * u[:, None]).sum(axis=(1, 2))])
+    return (moments / kernels.sum(axis=(1, 2))).T
 
 
 def _shape(exposure):

@@ -28,8 +28,11 @@ log = logging.getLogger(__name__)
 
 REJECT_REASONS = {0: "", 1: "flux ratio", 2: "residual", 3: "no weight"}
 
-_MAX_FLUX_ERROR = 0.5
+_MAX_FLUX_ERROR = 0.25
 """A kernel that predicts the stars' fluxes no better than this has matched nothing."""
+
+_POOR_FLUX_ERROR = 0.03
+"""A worse one is noted: with good images it is below 0.01."""
 
 _PENALTIES = tuple(10.0 ** np.arange(-6, 1.5, 1.0))
 """Strengths of the roughness prior that are tried, relative to the stars' information."""
@@ -272,6 +275,10 @@ def fit_kernel(stamps, basis, shape, options=None, *, components=None, regularis
             "show the same sky; check the registration and the coadd"
         )
         raise BadKernelError(msg, flux_error=flux_error)
+    if flux_error > _POOR_FLUX_ERROR:
+        notes.append(
+            f"the kernel is poor: stars left out of the fit are predicted to {flux_error:.1%} only"
+        )
     log.info(
         "kernel: %s, %d of %d stars, order %d, sum %.6g +- %.2g, flux error %.4f, condition %.3g, "
         "%d rounds",

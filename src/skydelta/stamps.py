@@ -10,19 +10,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.ndimage import convolve as convolve_image
-from scipy.ndimage import maximum_filter
-from scipy.signal import fftconvolve
 
 from skydelta.bases import GaussianBasis
-from skydelta.errors import BadImageError, BadKernelError, BadVarianceError, InputError
-from skydelta.fill import fill_holes
+from skydelta.errors import BadImageError, BadKernelError, InputError
 from skydelta.kernel import SpatialKernel
-from skydelta.kernel_basis import DEFAULT_SIGMAS, BasisSpec, scaled_spec
-from skydelta.kernel_fit import Stamps
-from skydelta.kernel_problem import Problem
-from skydelta.kernel_solver import solve
-from skydelta.polynomial import chebyshev
-from skydelta.star_noise import NoiseModel, robust_sigma
+from skydelta.kernel_basis import DEFAULT_SIGMAS, BasisSpec, kernel_size, scaled_spec
+from skydelta.stamp_fit import fit_stamp
+from skydelta.stamp_noise import LinearErrors, spread
+from skydelta.stamp_pair import StampPair
 
 log = logging.getLogger(__name__)
 
@@ -33,20 +28,12 @@ _SIZE_SHARE = 4
 """The kernel is at most this fraction of the stamp across: half of it is lost at every edge."""
 
 _MIN_SIZE = 7
-_PIXELS_PER_TERM = 3
-_MIN_SIGNAL = 5.0
-"""Least significance of the kernel sum; below it the stamp shows nothing to be matched."""
 
 _SHARPENS = 2.0
 """A kernel that amplifies the variance of noise by more than this undoes the template's seeing."""
 
 _MISSING = 1e-3
 """A difference pixel is void if more than this share of the kernel fell on missing pixels."""
-
-_FLAT = 1e-12
-"""A template whose variation holds less than this share of its square is flat."""
-
-_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -93,7 +80,8 @@ class StampMatch:
     fitted
         (ny, nx) bool, the pixels the kernel rests on.
     kernel
-        SpatialKernel, constant over the stamp, and the background fitted with it.
+        SpatialKernel, constant over the stamp (padded to a square), and the background fitted
+        with it, in counts of the image that was not convolved.
     kernel_sum_error
         Standard error of the kernel sum.
     convolved
@@ -113,7 +101,7 @@ class StampMatch:
     convolved: str
     chi2: float
     condition: float
-    _linear: "_Linear" = field(repr=False)
+    _errors: LinearErrors = field(repr=False)
 
     @property
     def kernel_sum(self):
@@ -182,7 +170,8 @@ def stamp_spec(side, sigma_science=None, sigma_template=None):
     """
     limit = max((side // _SIZE_SHARE - 1) | 1, _MIN_SIZE)
     if sigma_science is None or sigma_template is None:
-        return BasisSpec(DEFAULT_SIGMAS[: len(STAMP_DEGREES)], STAMP_DEGREES, limit)
+        sigmas = DEFAULT_SIGMAS[: len(STAMP_DEGREES)]
+        return BasisSpec(sigmas, STAMP_DEGREES, min(kernel_size(sigmas), limit))
     if not (sigma_science > 0 and sigma_template > 0):
         msg = f"PSF sigmas must be positive, got {sigma_science} and {sigma_template} px"
         raise ValueError(msg)
@@ -250,7 +239,7 @@ def match_stamp(
     if gain is not None and not gain > 0:
         msg = f"the gain must be positive, got {gain} electrons per count"
         raise ValueError(msg)
-    pair = _Pair.of(science, template, variance, template_variance, mask, gain)
+    pair = StampPair.of(science, template, variance, template_variance, mask, gain)
     spec = options.spec or stamp_spec(min(pair.shape), sigma_science, sigma_template)
     basis = GaussianBasis(spec)
     if min(pair.shape) <= 2 * spec.size:
@@ -261,10 +250,10 @@ def match_stamp(
         raise InputError(msg)
     if convolve == "auto" and None not in (sigma_science, sigma_template):
         convolve = "template" if sigma_template <= sigma_science else "science"
-    match = _fit(pair, basis, convolve if convolve != "auto" else "template", options)
+    match = _subtracted(pair, basis, convolve if convolve != "auto" else "template", options)
     if convolve == "auto" and match.kernel_power > _SHARPENS:
         try:
-            other = _fit(pair, basis, "science", options)
+            other = _subtracted(pair, basis, "science", options)
         except (BadImageError, BadKernelError) as error:
             log.info("the science stamp cannot be convolved instead: %s", error)
         else:
@@ -313,363 +302,42 @@ def aperture_flux(match, x, y, radius):
     side, half = max(ny, nx), match.kernel.half
     square = np.zeros((side, side))
     square[:ny, :nx] = weight
-    noise, model = match._linear.sum_errors(square[half : side - half, half : side - half].ravel())
+    noise, model = match._errors.sum_errors(square[half : side - half, half : side - half].ravel())
     scale = 1.0 if match.convolved == "template" else 1.0 / match.kernel_sum
     return ApertureFlux(flux, scale * noise, scale * model)
 
 
-@dataclass(frozen=True)
-class _Linear:
-    """The fit as a linear function of the pixels, for errors that know how noise is correlated.
-
-    Parameters
-    ----------
-    design
-        (k, pixels) of the valid part.
-    response
-        (k, pixels): the unknowns are response @ data.
-    kernel
-        (size, size) that the source was convolved with.
-    target_variance
-        (pixels,) counts squared.
-    source_variance
-        (side, side), or None for a noiseless source.
-    inflation
-        Square root of chi2 where that is above 1.
-    """
-
-    design: np.ndarray
-    response: np.ndarray
-    kernel: np.ndarray
-    target_variance: np.ndarray
-    source_variance: np.ndarray | None
-    inflation: float
-
-    def error(self, weights):
-        """Standard error of sum weights * (data - kernel conv source), data and source noisy."""
-        total = (weights**2 * self.target_variance).sum()
-        if self.source_variance is not None:
-            side = round(np.sqrt(weights.size))
-            image = weights.reshape(side, side)
-            carried = fftconvolve(image, self.kernel[::-1, ::-1], mode="full")
-            total += (carried**2 * self.source_variance).sum()
-        return float(np.sqrt(total))
-
-    def sum_errors(self, weights):
-        """Errors of sum weights * residual: (that of the pixels, that of the fitted model)."""
-        model = (self.design @ weights) @ self.response
-        return self.error(weights), self.error(model) * self.inflation
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """Both stamps, made square, without NaN, and what is known of their pixels."""
-
-    shape: tuple
-    science: np.ndarray
-    template: np.ndarray
-    missing_science: np.ndarray
-    missing_template: np.ndarray
-    mask: np.ndarray
-    variance: np.ndarray | None
-    template_variance: np.ndarray | None
-    gain: float | None
-
-    @classmethod
-    def of(cls, science, template, variance, template_variance, mask, gain):
-        science, template = np.asarray(science, float), np.asarray(template, float)
-        shape = science.shape
-        if science.ndim != 2 or template.shape != shape:
-            msg = f"the stamps must be 2-d and of one shape, got {shape} and {template.shape}"
-            raise InputError(msg)
-        mask = np.zeros(shape, bool) if mask is None else np.asarray(mask, bool)
-        if mask.shape != shape:
-            msg = f"the mask must have the stamps' shape {shape}, got {mask.shape}"
-            raise InputError(msg)
-        for name, image in (("science", science), ("template", template)):
-            if not np.isfinite(image).any():
-                msg = f"the {name} stamp has no finite pixel"
-                raise BadImageError(msg)
-        known = np.isfinite(science)
-        variance = _variance_plane(variance, shape, known, "variance")
-        known = np.isfinite(template)
-        extra = _variance_plane(template_variance, shape, known, "template_variance")
-        lost_science, lost_template = _square(science), _square(template)
-        missing = ~np.isfinite(lost_science), ~np.isfinite(lost_template)
-        filled = _filled(lost_science, missing[0]), _filled(lost_template, missing[1])
-        return cls(
-            shape,
-            *filled,
-            *missing,
-            _square(mask, fill=True),
-            None if variance is None else _square(variance, fill=1.0),
-            None if extra is None else _square(extra, fill=1.0),
-            gain,
-        )
-
-    def turned(self, convolve):
-        """(source, its missing pixels, target, its missing pixels) for a direction."""
-        template = self.template, self.missing_template
-        science = self.science, self.missing_science
-        return (*template, *science) if convolve == "template" else (*science, *template)
-
-
-def _variance_plane(variance, shape, known, name):
-    if variance is None:
-        return None
-    if np.ndim(variance) and np.shape(variance) != shape:
-        msg = f"{name} must have the stamps' shape {shape}, got {np.shape(variance)}"
-        raise InputError(msg)
-    plane = np.broadcast_to(np.asarray(variance, float), shape)
-    if not (plane[known] > 0).all() or not np.isfinite(plane[known]).all():
-        msg = f"{name} must be positive and finite wherever the stamp is finite"
-        raise BadVarianceError(msg)
-    return np.where(known, plane, np.median(plane[known]))
-
-
-def _filled(image, missing):
-    """The image without NaN; `fill_holes` expects no background."""
-    level = np.median(image[~missing])
-    return fill_holes(np.where(missing, 0.0, image - level), missing) + level
-
-
-def _square(image, fill=np.nan):
-    """The image padded at its far edges to equal axes."""
-    ny, nx = image.shape
-    side = max(ny, nx)
-    return np.pad(image, ((0, side - ny), (0, side - nx)), constant_values=fill)
-
-
-def _fit(pair, basis, convolve, options):
+def _subtracted(pair, basis, convolve, options):
     """The StampMatch of one direction."""
-    source, lost, target, lost_target = pair.turned(convolve)
-    side, half, n = len(target), basis.half, len(basis)
-    cut = (slice(half, side - half),) * 2
-    middle = np.array([(side - 1) // 2])
-    yy, xx = np.mgrid[cut]
-    terms = chebyshev(options.background_order, xx.ravel(), yy.ravel(), (side, side)).T
-    kernels = basis.design(source[None], middle, middle)[0][:-1]
-    design = np.concatenate([kernels, terms])
-    data = target[cut].ravel()
-    masked = pair.mask if convolve == "template" else _grown(pair.mask, basis.size)
-    good = ~(masked | lost_target | _grown(lost, basis.size))[cut].ravel()
-    if good.sum() < _PIXELS_PER_TERM * len(design):
-        msg = (
-            f"{good.sum()} usable pixels for {len(design)} unknowns, need "
-            f"{_PIXELS_PER_TERM * len(design)}: mask less, or give a smaller kernel in options.spec"
-        )
-        raise BadImageError(msg)
-    known = pair.variance is not None
-    _require_signal(design, good.astype(float), n)
-    noise = (_KnownNoise if known else _MeasuredNoise)(pair, convolve, options, basis, good)
-    values, solved, weights, sigma2 = _iterate(design, data, good, noise, basis, options)
-    fitted, background = weights > 0, values[n:]
-    kernel = SpatialKernel.polynomial(
-        basis.functions, values[:n, None], 0, background, options.background_order, (side, side)
-    )
-    residual = data - values @ design
-    chi2 = float((residual[fitted] ** 2 / sigma2[fitted]).sum() / (fitted.sum() - len(design)))
-    target_variance, source_variance = noise.planes(kernel.middle)
-    linear = _Linear(
-        design=design,
-        response=np.stack([solved.apply_inverse(row) for row in (design * weights).T], axis=1),
-        kernel=kernel.middle,
-        target_variance=target_variance[cut].ravel(),
-        source_variance=source_variance,
-        inflation=np.sqrt(max(chi2, 1.0)),
-    )
-    total = kernel.sum
-    error = linear.error(linear.response[0]) * linear.inflation
-    if not total > _MIN_SIGNAL * error:
-        msg = (
-            f"the kernel sum is {total:.4g} +- {error:.2g}: the stamps show no light in common "
-            "outside the mask"
-        )
-        raise BadKernelError(msg, kernel_sum=total)
-    power = np.abs(kernel.middle)
-    share = convolve_image(lost.astype(float), power / power.sum(), mode="nearest")
-    void = (lost_target | (share > _MISSING))[cut].ravel()
+    fit = fit_stamp(pair, basis, convolve, options)
+    _, lost, target, lost_target = pair.turned(convolve)
+    side, middle, total = len(target), fit.kernel.middle, fit.kernel.sum
+    inner = (slice(basis.half, side - basis.half),) * 2
+    share = convolve_image(lost.astype(float), np.abs(middle) / np.abs(middle).sum())
+    void = (lost_target | (share > _MISSING))[inner].ravel()
+    variance = fit.target_variance
+    if fit.source_variance is not None:
+        variance = variance + total**2 * spread(fit.source_variance, middle)
     scale = 1.0 if convolve == "template" else -1.0 / total
-    white = target_variance
-    if source_variance is not None:
-        white = white + total**2 * _spread(source_variance, kernel.middle)
     planes = {
-        "difference": np.where(void, np.nan, scale * residual),
-        "variance": np.where(void, np.nan, scale**2 * white[cut].ravel()),
-        "fitted": fitted,
+        "difference": np.where(void, np.nan, scale * fit.residual),
+        "variance": np.where(void, np.nan, scale**2 * variance[inner].ravel()),
+        "fitted": fit.fitted,
     }
     return StampMatch(
-        **{name: _uncut(plane, pair.shape, side, cut) for name, plane in planes.items()},
-        kernel=kernel,
-        kernel_sum_error=error,
+        **{name: _whole(plane, pair.shape, inner) for name, plane in planes.items()},
+        kernel=fit.kernel,
+        kernel_sum_error=fit.sum_error,
         convolved=convolve,
-        chi2=chi2,
-        condition=solved.condition,
-        _linear=linear,
+        chi2=fit.chi2,
+        condition=fit.condition,
+        _errors=fit.errors,
     )
 
 
-def _iterate(design, data, good, noise, basis, options):
-    """Rounds of weights and clipping: (values, Solved, its weights, variances of all pixels)."""
-    n, least = len(basis), _PIXELS_PER_TERM * len(design)
-    fitted, sigma2, level = good, noise.first(data), None
-    for iteration in range(max(options.max_iterations, 1)):
-        weights = fitted / sigma2
-        matrices, vectors = _equations(design, data, weights, noise.source_variance, basis)
-        if level is None:
-            level = vectors[0, 0] / max(matrices[0, 0, 0], 1e-300)
-        prior = np.zeros(len(design))
-        if options.ridge > 0:
-            prior[1:n] = 1.0 / (options.ridge * max(abs(level), 1e-6)) ** 2
-        solved = solve(matrices[0], vectors[0], prior)
-        values = solved.values
-        level = values[0]
-        light, residual = values[:n] @ design[:n], data - values @ design
-        kernel = np.tensordot(values[:n], basis.functions, axes=1)
-        sigma2 = noise.learned(residual, light, kernel, fitted)
-        kept = good & (residual**2 <= options.clip**2 * sigma2)
-        if kept.sum() < least:
-            msg = f"{kept.sum()} of {good.sum()} pixels fit the kernel, need {least}"
-            raise BadKernelError(msg)
-        # The first weights know neither photon noise nor the noise of the convolved image.
-        if iteration > 1 and np.array_equal(kept, fitted):
-            break
-        fitted = kept
-    return values, solved, weights, sigma2
-
-
-def _equations(design, data, weights, source_variance, basis):
-    """Normal equations freed of the noise of the convolved image, those of one stamp."""
-    pad = len(design) - 1 - len(basis)  # all rows but the last may hold noise: the background none
-    noisy = source_variance is not None
-    problem = Problem(
-        basis=basis,
-        design=design[None],
-        data=data[None],
-        x=np.zeros(1),
-        y=np.zeros(1),
-        shape=(1, 1),
-        options=None,
-        noise_gram=np.pad(basis.gram(), (0, pad)) if noisy else None,
-        source_variance=np.broadcast_to(source_variance, (1, data.size)) if noisy else None,
-    )
-    return problem.equations(weights[None], np.ones(1, bool))
-
-
-class _MeasuredNoise:
-    """Sky noise from the residual of the fainter half of the pixels, photon noise from the gain."""
-
-    def __init__(self, pair, convolve, options, basis, good):
-        self.pair, self.convolve, self.options = pair, convolve, options
-        self.sky, self.source_variance = np.nan, None
-
-    def first(self, data):
-        side = int(np.sqrt(data.size))
-        step = np.diff(data.reshape(side, side), axis=1)
-        # A noiseless stamp has equal weights, whatever they are.
-        return np.full(data.size, max(0.5 * robust_sigma(step) ** 2, _TINY * np.var(data), _TINY))
-
-    def learned(self, residual, light, kernel, fitted):
-        middle = np.median(light[fitted])
-        above = np.maximum(light - middle, 0.0)
-        faint = fitted & (light <= middle)
-        least = _TINY * max(np.var(light[fitted]), _TINY)
-        self.sky = max(robust_sigma(residual[faint]) ** 2, least)
-        if self.convolve == "science":  # next to it the template is taken as noiseless
-            self.source_variance = self.sky / (kernel**2).sum()
-        photons = 0.0
-        if self.pair.gain:
-            photons = above / self.pair.gain
-            if self.convolve == "science":
-                photons = photons * (kernel**2).sum() / max(abs(kernel.sum()), _TINY)
-        return self.sky + photons + (self.options.model_error * above) ** 2
-
-    def planes(self, kernel):
-        """(side, side) variances of target and source, counts squared; None for no noise."""
-        science = self.pair.science
-        turned = self.convolve == "science"
-        plane = np.full(science.shape, self.sky / ((kernel**2).sum() if turned else 1.0))
-        if self.pair.gain:
-            seen = ~self.pair.missing_science
-            above = science - np.median(science[seen])
-            plane += np.maximum(above, 0.0) / self.pair.gain
-        return (np.zeros(science.shape), plane) if turned else (plane, None)
-
-
-class _KnownNoise:
-    """Noise from variance planes, made a function of the model so that weights follow no noise."""
-
-    def __init__(self, pair, convolve, options, basis, good):
-        self.pair, self.convolve = pair, convolve
-        source, _, target, _ = pair.turned(convolve)
-        planes = pair.template_variance, pair.variance
-        source_variance, variance = planes if convolve == "template" else planes[::-1]
-        half, side = basis.half, len(target)
-        cut = (slice(half, side - half),) * 2
-        variance = np.zeros((side, side)) if variance is None else variance
-        self.target_variance, self.source_variance_plane = variance, source_variance
-        noisy = source_variance is not None
-        self.source_variance = source_variance[cut].ravel() if noisy else None
-        position = np.array([(side - 1) // 2])
-        stamps = Stamps(
-            x=position,
-            y=position,
-            target=target[cut][None],
-            variance=variance[cut][None],
-            source=source[None],
-            good=good.reshape(1, side - 2 * half, side - 2 * half),
-            source_variance=source_variance[cut][None] if noisy else None,
-        )
-        self.model = NoiseModel(stamps, options.model_error)
-        scale = np.std(target[cut]) / max(np.std(source[cut]), _TINY)
-        self.model.add_source(scale, scale**2 * float((basis.functions[0] ** 2).sum()))
-
-    def first(self, data):
-        return self._variance(np.zeros(data.size))
-
-    def learned(self, residual, light, kernel, fitted):
-        self.model.add_source(kernel.sum(), float((kernel**2).sum()))
-        return self._variance(light - np.median(light[fitted]))
-
-    def _variance(self, light):
-        """Variance with the model's error, of bad pixels, too."""
-        error = self.model.least_error * np.maximum(light, 0.0)
-        return np.maximum(self.model.variance(light[None])[0] + error**2, _TINY)
-
-    def planes(self, kernel):
-        """(side, side) variances of target and source, counts squared; None for no noise."""
-        return self.target_variance, self.source_variance_plane
-
-
-def _spread(variance, kernel):
-    """A variance plane averaged with the squared kernel."""
-    weight = kernel**2 / (kernel**2).sum()
-    return np.maximum(convolve_image(variance, weight, mode="nearest"), 0.0)
-
-
-def _require_signal(design, weights, n):
-    """The template must show something that a background does not.
-
-    Raises
-    ------
-    BadKernelError
-        If its variation is lost in rounding.
-    """
-    terms = design[n:]
-    matrix = (terms * weights) @ terms.T
-    flat = np.linalg.lstsq(matrix, (terms * weights) @ design[0])[0] @ terms
-    if not ((design[0] - flat) ** 2 @ weights) > _FLAT * ((design[0] ** 2) @ weights):
-        msg = "the image to be convolved is a plain background outside the mask: nothing to match"
-        raise BadKernelError(msg)
-
-
-def _grown(mask, size):
-    """The mask carried as far as a kernel of `size` px reaches."""
-    return maximum_filter(mask, size) if mask.any() else mask
-
-
-def _uncut(plane, shape, side, cut):
+def _whole(plane, shape, inner):
     """A plane of the valid part as one of the stamp's shape, NaN or False around."""
+    side = max(shape)
     out = np.full((side, side), False if plane.dtype == bool else np.nan)
-    out[cut] = plane.reshape(out[cut].shape)
+    out[inner] = plane.reshape(out[inner].shape)
     return out[: shape[0], : shape[1]]

@@ -25,7 +25,7 @@ def cpu_bars(rows):
     """Stacked bars of CPU seconds, one a method, from rows of `skydelta.compare.summary`."""
     rows = [row for row in rows if row.get("cpu_total") is not None]
     names = [row["method"] for row in rows]
-    with canvas(5.4, 0.75 + 0.32 * max(len(rows), 1)) as ((axes,), result):
+    with canvas(4.5, 0.75 + 0.32 * max(len(rows), 1)) as ((axes,), result):
         left = np.zeros(len(rows))
         for key, label, colour in _STEPS:
             values = np.array([row[key] for row in rows])
@@ -47,16 +47,16 @@ def completeness_lines(events):
     events
         {method: {event_snr, event_found}}.
     """
-    with canvas(5.0, 3.0) as ((axes,), result):
+    with canvas(4.2, 2.9) as ((axes,), result):
         for k, (name, event) in enumerate(events.items()):
             curve = completeness(event["event_snr"], event["event_found"], SNR_EDGES)
             errors = np.maximum([curve.fraction - curve.low, curve.high - curve.fraction], 0)
-            # Side by side: the methods share their events, and with them their bins.
+            # Side by side, and one interval for all: the methods share their events.
             shift = 1.0 + 0.012 * (k - (len(events) - 1) / 2)
             axes.errorbar(
                 curve.centre * shift,
                 curve.fraction,
-                yerr=errors,
+                yerr=errors if k == 0 else None,
                 color=_COLOURS[k % len(_COLOURS)],
                 marker=_MARKERS[k % len(_MARKERS)],
                 ms=3.5,
@@ -76,7 +76,7 @@ def false_bars(rows):
     counts = np.array([row["n_false"] for row in rows], float)
     scale = np.array([PIXELS / row["n_pixels"] for row in rows])
     names = [row["method"] for row in rows]
-    with canvas(4.2, 0.75 + 0.32 * max(len(rows), 1)) as ((axes,), result):
+    with canvas(3.5, 0.75 + 0.32 * max(len(rows), 1)) as ((axes,), result):
         axes.barh(
             names,
             counts * scale,

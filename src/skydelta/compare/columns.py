@@ -88,7 +88,7 @@ FIGURES = (
     Figure(
         "kernel_sum_error",
         "",
-        "its standard error; for hotpants and sfft the scatter of the kernel sum over the image",
+        "its standard error; hotpants and sfft tell none",
         *("error", _KERNEL, ".2g", "median"),
     ),
     Figure(
@@ -104,7 +104,7 @@ FIGURES = (
     Figure(
         "n_events",
         "",
-        "true changes of expected S/N above 8 on good pixels",
+        "true changes of expected S/N above 8, where this method has a difference",
         *("events", _TRUTH, ".0f", "sum"),
     ),
     Figure(

@@ -4,7 +4,7 @@ import logging
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Semaphore
 
@@ -56,7 +56,7 @@ class Request:
     config: Path | None = None
     methods: list | None = None
     variants: Path | None = None
-    selection: Selection = Selection()
+    selection: Selection = field(default_factory=Selection)
     jobs: int = 1
     keep: bool = False
 

@@ -12,8 +12,11 @@ from skydelta.report.statistics import local_background, robust_sigma
 HALF = 30
 """Half width of a cut-out, px."""
 
-_WIDTH = 116
-"""Of a cut-out on the page, CSS px."""
+_ROW_WIDTH, _WIDTHS = 1070, (84, 140)
+"""Of a row of cut-outs and of one of them, least and most, CSS px."""
+
+_LABEL = "white-space:normal;min-width:8rem;border:0"
+"""Style of the words beside a row."""
 
 _SAME = 3.0
 """px; detections closer than this are the same."""
@@ -104,7 +107,7 @@ def _detections(results, prepared):
     return agreed, lone
 
 
-def _inside(far, x, y, margin=HALF // 2):
+def _inside(far, x, y, margin=HALF):
     ny, nx = far.shape
     i, j = round(x), round(y)
     return margin <= i < nx - margin and margin <= j < ny - margin and bool(far[j, i])
@@ -146,18 +149,19 @@ def gallery(prepared, places, planes):
     skies = {name: np.load(prepared.folder / f"{name}.npy") for name in ("science", "template")}
     looks = {name: _look(image) for name, image in skies.items()}
     sigmas = [np.load(path, mmap_mode="r") for path in planes.values()]
+    width = int(np.clip(_ROW_WIDTH / (len(planes) + 2) - 4, *_WIDTHS))
     for place in places:
         where = f"{text(place.what)}<br>x {place.x:.0f}, y {place.y:.0f}"
-        cells = [tag("td", where, class_="hint", style="white-space:normal;width:8.5rem")]
+        cells = [tag("td", where, class_="hint", style=_LABEL)]
         for name, image in skies.items():
             level, sigma = looks[name]
             cut = pictures.cutout(image, place.x, place.y, HALF)
             sky = pictures.cutout(level, place.x, place.y, HALF)
             shade = pictures.sky_stretch(cut - sky, level=0.0, sigma=sigma, top=300.0)
-            cells.append(_cell(pictures.grey(shade)))
+            cells.append(_cell(pictures.grey(shade), width))
         for plane in sigmas:
             cut = pictures.cutout(plane, place.x, place.y, HALF)
-            cells.append(_cell(sigma_grey(cut)))
+            cells.append(_cell(sigma_grey(cut), width))
         rows.append(tag("tr", "".join(cells)))
     caption = (
         f"{2 * HALF + 1} px wide. The differences are D/√V on one scale for all methods: white "
@@ -186,8 +190,8 @@ def sigma_grey(values):
     return pictures.grey(np.clip(shade, 0.0, 1.0))
 
 
-def _cell(pixels):
+def _cell(pixels, width):
     image = tag(
-        "img", class_="pixels", src=pictures.data_uri(pixels), width=_WIDTH, alt="cut-out"
+        "img", class_="pixels", src=pictures.data_uri(pixels), width=width, alt="cut-out"
     ).removesuffix("</img>")
     return tag("td", image, style="padding:2px;border:0")

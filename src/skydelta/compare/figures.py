@@ -55,6 +55,7 @@ def figures(prepared, products, config, sigmas=None):
     x, y, _ = prepared.stars
     scale = exposure.photo_calib.scale if exposure.photo_calib is not None else np.nan
     threshold = config["detect"]["threshold"]
+    engine = card(raw.exposure, "ENGCPU", None)
     row = {
         "noise_rms": rms,
         "neighbour": neighbour,
@@ -62,12 +63,12 @@ def figures(prepared, products, config, sigmas=None):
         "star_rms": quality.star_residual_rms(exposure, x, y, prepared.fwhm),
         "n_stars": len(x),
         "kernel_sum": raw.flux_ratio,
-        "kernel_sum_error": card(raw.exposure, "KSUMERR"),
+        "kernel_sum_error": None if engine is not None else card(raw.exposure, "KSUMERR"),
         "limit_mag": limiting_magnitude(
             found.flux_sigma, found.score_rms, scale, threshold=threshold
         ),
         "n_pixels": exposure.image.size,
-        "cpu_engine": card(raw.exposure, "ENGCPU", None),
+        "cpu_engine": engine,
     }
     row |= _counts(found.sources)
     details = {

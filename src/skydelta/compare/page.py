@@ -149,11 +149,14 @@ def _graphs(summaries, by_method):
     }
     events = {name: event for name, event in events.items() if event}
     if events:
-        words = "<b>Completeness</b> against the S/N that an event should have; 68 % intervals"
+        words = (
+            "<b>Completeness</b> against the S/N that an event should have;<br>"
+            "68 % intervals of the first method"
+        )
         graphs.append(("completeness", charts.completeness_lines(events), words))
         words = (
-            "<b>False detections</b> of |score| ≥ 5.5, farther than 10 px from saturated pixels; "
-            "numbers as found, bars per area"
+            "<b>False detections</b> of |score| ≥ 5.5, farther<br>"
+            "than 10 px from saturated pixels; numbers as found"
         )
         graphs.append(("false", charts.false_bars(summaries), words))
     figures = (
