@@ -30,7 +30,7 @@ from skydelta.kernel_basis import (
     kernel_size,
     scaled_spec,
 )
-from skydelta.kernel_fit import fit_kernel
+from skydelta.kernel_fit import fit_kernel, smoothed, with_residuals
 from skydelta.kernel_stars import cut_stamps, kernel_stars
 from skydelta.matching import psf_kernels
 from skydelta.whitening import convolve_stamps
@@ -47,6 +47,9 @@ fitted kernel holds nothing but noise there."""
 _FIRST_ORDER, _FIRST_NODES, _FIRST_SIZE = 2, 5, 21
 """Degree of the polynomial through the kernels that the PSF models imply, at so many places along
 each axis; their width, px."""
+
+_SMOOTHING = 0.5
+"""Both images are smoothed by so much of the target's PSF width for the fit of such a kernel."""
 
 _CORRECTION = BasisSpec((0.7, 1.5, 3.0), (2, 2, 0), SIZE_LIMITS[0])
 """What corrects them: little and narrow. Measured: with more, stars keep more."""
@@ -258,25 +261,34 @@ class _Matching:
 
     def best(self, stars):
         """The KernelSolution; of two bases that which leaves less on the stars."""
-        plain = self._fit(self.plain, stars)
         if not self._from_psf:
-            return plain
-        informed = self._fit(self._informed(plain), stars)
+            return self._fit(self.plain, self._stamps(self.plain, stars))
+        sigma = _SMOOTHING * self._widths()[0]
+        solutions, basis = [], self.plain
+        for _ in range(2):
+            stamps = self._stamps(basis, stars)
+            wide = self._stamps(basis, stars, int(np.ceil(3.0 * sigma)))
+            solution = self._fit(basis, smoothed(wide, sigma))
+            solutions.append(with_residuals(solution, stamps, self.options.fit))
+            basis = self._informed(solution)
+        plain, informed = solutions
         residuals = informed.median_residual, plain.median_residual
         log.info("median star residual %.3f with the PSFs' kernel, %.3f without", *residuals)
         asked = self.options.basis.from_psf is True
         return informed if asked or residuals[0] <= residuals[1] else plain
 
-    def _fit(self, basis, stars):
-        stamps = cut_stamps(
+    def _stamps(self, basis, stars, wider=0):
+        return cut_stamps(
             self.target,
             self.source,
             stars,
             basis.half,
-            self.stamp_half,
+            self.stamp_half + wider,
             self.correlation,
             source_is_science=self.direction == "science",
         )
+
+    def _fit(self, basis, stamps):
         return fit_kernel(
             stamps,
             basis,

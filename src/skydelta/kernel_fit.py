@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skydelta.bases import CombinedBasis
+from skydelta.bases import CombinedBasis, convolved_with
 from skydelta.errors import BadKernelError, TooFewStarsError
 from skydelta.kernel import SpatialKernel
 from skydelta.kernel_problem import Problem
@@ -23,6 +23,7 @@ from skydelta.star_noise import (
     median_rows,
     robust_sigma,
 )
+from skydelta.whitening import convolve_stamps
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,64 @@ class Stamps:
         rows = ("x", "y", "target", "variance", "source", "good", "source_variance")
         planes = {name: getattr(self, name) for name in rows}
         return replace(self, **{k: v[:n] for k, v in planes.items() if v is not None})
+
+
+def smoothed(stamps, sigma):
+    """Stamps of both images convolved with a Gaussian, narrower by what it reaches.
+
+    A kernel that sharpens amplifies the source's noise at the highest frequencies, where it has no
+    light; smoothed alike, both images have the same kernel and the fit does not look there.
+
+    Parameters
+    ----------
+    stamps
+        Stamps.
+    sigma
+        Width of the Gaussian, px.
+    """
+    from scipy.ndimage import gaussian_filter1d, minimum_filter
+
+    reach = int(np.ceil(3.0 * sigma))
+    inner = slice(reach, -reach)
+
+    def smooth(planes):
+        for axis in (1, 2):
+            planes = gaussian_filter1d(planes, sigma, axis=axis, radius=reach)
+        return planes[:, inner, inner]
+
+    width = 2 * reach + 1
+    point = np.zeros((1, 4 * reach + 1, 4 * reach + 1))
+    point[0, 2 * reach, 2 * reach] = 1.0
+    filter_ = smooth(point)[0]
+    correlation = convolve_stamps(filter_, filter_, 4 * reach + 1)
+    if stamps.source_correlation is not None:
+        size = 4 * reach + stamps.source_correlation.shape[0]
+        correlation = convolve_stamps(correlation, stamps.source_correlation, size | 1)
+    source_variance = stamps.source_variance
+    return replace(
+        stamps,
+        target=smooth(stamps.target),
+        variance=stamps.variance[:, inner, inner],
+        source=smooth(stamps.source),
+        good=minimum_filter(stamps.good, (1, width, width))[:, inner, inner],
+        source_variance=None if source_variance is None else source_variance[:, inner, inner],
+        source_correlation=correlation,
+    )
+
+
+def with_residuals(solution, stamps, options=None):
+    """A solution whose residuals are those on other stamps of the same stars."""
+    options, n = options or FitOptions(), len(solution.used)
+    stamps = stamps.first(n)
+    noise = NoiseModel(stamps, options.model_error)
+    kernel = solution.kernel
+    noise.add_source(kernel.sum, _noise_power(kernel, stamps.source_correlation))
+    model = convolved_with(stamps.source, kernel.at(stamps.x, stamps.y)).reshape(n, -1)
+    rest = stamps.target.reshape(n, -1) - model
+    rest -= kernel.background.at(stamps.x, stamps.y)[:, None]
+    core = _core_pixels(stamps.target.shape[-1])
+    level = model - median_rows(model, noise.good)
+    return replace(solution, residual=_core_rms(rest, noise.variance(level), noise.good, core))
 
 
 @dataclass(frozen=True)
@@ -375,8 +434,6 @@ def _noise_power(kernel, correlation):
     middle = kernel.middle
     if correlation is None:
         return float((middle**2).sum())
-    from skydelta.whitening import convolve_stamps
-
     return float((convolve_stamps(middle, correlation, middle.shape[0]) * middle).sum())
 
 

@@ -4,7 +4,7 @@ import logging
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Semaphore
 
@@ -74,8 +74,12 @@ def compare(request):
         If it cannot start; later failures are rows of the table.
     """
     results = _results(request)
-    config = catalogue_path(_config(request), results)
-    variants = chosen_variants(config, request.methods, request.variants)
+    config = load_config(request.config)
+    variants = [
+        replace(v, config=catalogue_path(v.config, results))
+        for v in chosen_variants(config, request.methods, request.variants)
+    ]
+    config |= _given_paths(request)
     targets, truth_path = find_targets(config, request.selection, results)
     truth = read_truth(truth_path) if truth_path else None
     request.output.mkdir(parents=True, exist_ok=True)
@@ -109,14 +113,14 @@ def _results(request):
     return here if request.exposures is None and here.is_dir() else None
 
 
-def _config(request):
-    config = load_config(request.config)
-    given = {key: getattr(request, key) for key in ("exposures", "coadds", "data", "truth")}
+def _given_paths(request):
+    """The tables of the command line in place of the configuration's; no coadds for None."""
+    names = ("exposures", "coadds", "data", "truth")
+    given = {key: getattr(request, key) for key in names if getattr(request, key) is not None}
+    if "exposures" in given:
+        given.setdefault("coadds", None)
     # Absolute: a relative path of the command line starts where the command is given.
-    config |= {key: str(Path(path).absolute()) for key, path in given.items() if path is not None}
-    if request.exposures is not None and request.coadds is None:
-        config["coadds"] = None
-    return config
+    return {key: path and str(Path(path).absolute()) for key, path in given.items()}
 
 
 class _Runner:
