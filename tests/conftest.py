@@ -1,10 +1,15 @@
 """Fixtures shared by all tests."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import pytest
+
+# Before numpy is imported: threads make the many small fits slower, by several times.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
 
 ROOT = Path(__file__).resolve().parents[1]
 

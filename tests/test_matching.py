@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import gaussian_psf, gaussian_stamp, white_noise
 
-from skydelta.matching import RIDGE, deconvolved, matching_kernel, psf_kernels
+from skydelta.matching import RIDGE, matching_kernel, psf_kernels
 from skydelta.psf import GridPsf, adaptive_shape, grid_nodes
 from skydelta.whitening import convolve_stamps
 
@@ -73,27 +73,6 @@ class TestMatchingKernel:
         expected = np.linalg.solve(matrix, design.T @ np.pad(target, 8).ravel())
         kernel = matching_kernel(source, target, 5, ridge)
         assert kernel.ravel() == pytest.approx(expected, abs=1e-9)
-
-
-class TestDeconvolved:
-    @settings(max_examples=10, deadline=None)
-    @given(st.integers(0, 2**32 - 1))
-    def test_sums_are_kept(self, seed):
-        """Of any images, also of those of sum zero and of noise, which hold what cannot be."""
-        images = np.random.default_rng(seed).normal(size=(3, 15, 15))
-        images[1] -= images[1].mean()
-        kernels = deconvolved(images, gaussian_stamp(1.6, 31), 21)
-        sums = images.sum(axis=(1, 2))
-        assert kernels.sum(axis=(1, 2)) == pytest.approx(sums, abs=1e-8)
-
-    def test_undoes_a_convolution(self):
-        source = gaussian_stamp(1.3, 41)
-        wanted = np.stack([gaussian_stamp(1.8, 21), 0.5 * gaussian_stamp(2.1, 21, 0.4, -0.3)])
-        images = convolve_stamps(wanted, source[None], 41)
-        found = deconvolved(images, source, 21)
-        assert np.abs(found - wanted).max() < 0.01 * wanted.max()
-        again = convolve_stamps(found, source[None], 41)
-        assert np.abs(again - images).max() < 2e-3 * images.max()
 
 
 class TestPsfKernels:

@@ -48,6 +48,10 @@ _FIRST_ORDER, _FIRST_NODES, _FIRST_SIZE = 2, 5, 21
 """Degree of the polynomial through the kernels that the PSF models imply, at so many places along
 each axis; their width, px."""
 
+_PREFERENCE = 1.1
+"""The PSFs' kernel is taken unless it leaves so many times as much on the stars: it is the less
+noisy one, and their residuals hold noise that both amplify."""
+
 _SMOOTHING = 0.5
 """Both images are smoothed by so much of the target's PSF width for the fit of such a kernel."""
 
@@ -275,7 +279,7 @@ class _Matching:
         residuals = informed.median_residual, plain.median_residual
         log.info("median star residual %.3f with the PSFs' kernel, %.3f without", *residuals)
         asked = self.options.basis.from_psf is True
-        return informed if asked or residuals[0] <= residuals[1] else plain
+        return informed if asked or residuals[0] <= _PREFERENCE * residuals[1] else plain
 
     def _stamps(self, basis, stars, wider=0):
         return cut_stamps(

@@ -56,7 +56,8 @@ def _add_compare(commands):
         help="run several subtraction methods on the same exposures",
         description="Run several subtraction methods on the same exposures and write one table "
         "and one page: noise, detections, completeness where the truth is known, fluxes, CPU time "
-        "and memory. After `snakemake`, in the same folder, it needs no argument.",
+        "and memory. After `snakemake`, give it the same tables and configuration; none for the "
+        "demo.",
     )
     add = command.add_argument
     add("--exposures", metavar="E.csv", help="table of exposures; default: the configuration's")
@@ -65,8 +66,7 @@ def _add_compare(commands):
     add(
         "--results",
         metavar="DIR",
-        help="products of a run, whose templates are used again; default: results, if it exists "
-        "and --exposures is not given",
+        help="products of a run, whose templates are used again; default: results, if it exists",
     )
     add("--config", metavar="FILE", help="configuration, as for `snakemake --configfile`")
     add("--truth", metavar="T.csv", help="table of the true changes, columns as in demo/truth.csv")

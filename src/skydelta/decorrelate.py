@@ -18,6 +18,10 @@ from skydelta.whitening import convolve_stamps, whitened
 log = logging.getLogger(__name__)
 
 
+_VARIANCE_CELL = 512
+"""Background variances are medians in cells of about this size, px."""
+
+
 @dataclass(frozen=True)
 class DecorrelateOptions:
     """How the noise is made white.
@@ -135,7 +139,9 @@ class _LocalFilters:
         self.size = 2 * self.kernel.size + 1
         self.shape = science.shape
         usable = ~difference.exposure.mask.any(*UNUSABLE)
-        self.variances = [_variance_map(e.variance, usable) for e in (science, template)]
+        self.variances = [
+            cell_medians(e.variance, usable, _VARIANCE_CELL) for e in (science, template)
+        ]
 
     @property
     def half(self):
@@ -166,12 +172,6 @@ class _LocalFilters:
         template = self.convolved == "template"
         filters = (point, kernel) if template else (kernel, self.ratio * point)
         return whitened(filters, self.background(x, y), (None, self.noise_correlation), self.size)
-
-
-def _variance_map(variance, usable, cell=512):
-    """Background variance in cells of about `cell` px, from the usable pixels where there are."""
-    medians = cell_medians(variance, usable, cell)
-    return np.where(np.isfinite(medians), medians, np.nanmedian(variance))
 
 
 def _filter_tiles(source, science, template, local):

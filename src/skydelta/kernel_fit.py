@@ -417,7 +417,7 @@ def _refined(problem, equations, weights, used, components, regularisation):
             noise_gram=None if gram is None else matrix @ gram @ matrix.T,
         )
         equations = problem.equations(weights, used)
-    if regularisation == "auto" and problem.basis.name.startswith("delta"):
+    if regularisation == "auto" and "delta" in problem.basis.name:
         scores = [
             _left_out_residual(replace(problem, penalty=p), equations, weights, used)
             for p in _PENALTIES

@@ -227,20 +227,26 @@ def adaptive_moments(stamps, sigma, iterations=12):
     weight
         (n, size, size), the last weights, with unit sum.
     """
-    half = stamps.shape[-1] // 2
-    yy, xx = np.mgrid[-half : half + 1, -half : half + 1].astype(float)
-    n = len(stamps)
+    half, n = stamps.shape[-1] // 2, len(stamps)
+    yy, xx = (a.ravel() for a in np.mgrid[-half : half + 1, -half : half + 1].astype(float))
+    # All moments of a stamp in one product; they are moved to its centre afterwards.
+    powers = np.stack([np.ones_like(xx), xx, yy, xx * xx, yy * yy, xx * yy], axis=1)
+    flat = stamps.reshape(n, xx.size)
     centre = np.zeros((2, n))
     moments = np.tile(np.array([[sigma**2], [sigma**2], [0.0]]), (1, n))
     for _ in range(iterations):
-        dx, dy = xx - centre[0][:, None, None], yy - centre[1][:, None, None]
-        weight = _gaussians(dx, dy, moments)
-        seen = weight * stamps
-        total = seen.sum(axis=(1, 2))
+        weight = _gaussians(xx, yy, centre, moments)
+        total, *raw = ((weight * flat) @ powers).T
         with np.errstate(invalid="ignore", divide="ignore"):
-            step = np.stack([(seen * d).sum(axis=(1, 2)) / total for d in (dx, dy)])
+            x, y, x2, y2, xy = (m / total for m in raw)
+            step = np.stack([x, y]) - centre
+            (cx, cy) = centre
             observed = np.stack(
-                [(seen * d).sum(axis=(1, 2)) / total for d in (dx * dx, dy * dy, dx * dy)]
+                [
+                    x2 - 2 * cx * x + cx * cx,
+                    y2 - 2 * cy * y + cy * cy,
+                    xy - cx * y - cy * x + cx * cy,
+                ]
             )
             # A Gaussian source under an equal Gaussian weight shows half its covariance.
             updated = _inverse(_inverse(observed) - _inverse(moments))
@@ -254,13 +260,18 @@ def adaptive_moments(stamps, sigma, iterations=12):
             )
         centre = np.where(failed, np.nan, centre + 2 * step)
         moments = np.where(failed, np.nan, updated)
-    return centre, moments, weight
+    return centre, moments, weight.reshape(stamps.shape)
 
 
-def _gaussians(dx, dy, moments):
-    inverse = _inverse(moments)[:, :, None, None]
+def _gaussians(xx, yy, centre, moments):
+    """(n, pixels) float32, each of unit sum."""
+    xx, yy = xx.astype(np.float32), yy.astype(np.float32)
+    inverse = _inverse(moments).astype(np.float32)[:, :, None]
+    dx, dy = (
+        grid - c.astype(np.float32)[:, None] for grid, c in zip((xx, yy), centre, strict=True)
+    )
     weight = np.exp(-0.5 * (inverse[0] * dx * dx + inverse[1] * dy * dy + 2 * inverse[2] * dx * dy))
-    return weight / weight.sum(axis=(1, 2), keepdims=True)
+    return weight / weight.sum(axis=1, keepdims=True)
 
 
 def _inverse(moments):

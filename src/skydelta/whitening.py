@@ -129,7 +129,7 @@ def whitened(filters, variances, correlations=(None, None), size=None):
     widest = max(f.shape[-1] for f in filters)
     size = size or 2 * widest + 1
     rho_size = max(1 if rho is None else rho.shape[-1] for rho in correlations)
-    n = grid_size(2 * size, widest, rho_size)
+    n = grid_size(size, widest, rho_size)
     hats = [real_transform(f, n) for f in filters]
     rhos = [1.0 if r is None else np.maximum(real_transform(r, n).real, 0) for r in correlations]
     power = sum(

@@ -204,6 +204,7 @@ def test_a_command_that_cannot_be_done_ends_with_status_2(survey, capsys, argume
         ("[1, 2]", "must hold keys and values"),
         ("{", "is not YAML"),
         ("", "holds no variant"),
+        ("{'a b': {subtract: {}}, 'a:b': {subtract: {}}}", "give the same file names"),
     ],
 )
 def test_a_bad_file_of_variants_is_explained(survey, tmp_path, capsys, content, words):
@@ -220,6 +221,19 @@ def test_the_demo_must_have_been_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run("-o", tmp_path / "out") == 1
     assert "run `snakemake` first" in capsys.readouterr().err
+
+
+def test_the_demo_is_not_compared_in_the_folder_of_another_run(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "results" / "deepDiff" / "v00000009-fr"
+    folder.mkdir(parents=True)
+    (folder / "template_00000009-r-det000.fits").write_text("")
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "exposures.csv").write_text("visit,detector,band,path\n1,0,r,a.fits\n")
+    for name in ("coadds", "truth"):
+        (tmp_path / "demo" / f"{name}.csv").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert run("-o", tmp_path / "out") == 2
+    assert "name the tables of that run" in capsys.readouterr().err
 
 
 def test_all_built_in_variants_are_valid_and_differ():

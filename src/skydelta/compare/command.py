@@ -34,7 +34,7 @@ class Request:
     exposures, coadds, data, truth
         Paths that replace those of the configuration, or None.
     results
-        Folder of the workflow's products; None for ``results`` here, if no tables are named.
+        Folder of the workflow's products; None for ``results`` here, if it exists.
     config
         Configuration file, or None.
     methods, variants
@@ -83,7 +83,8 @@ def compare(request):
     targets, truth_path = find_targets(config, request.selection, results)
     truth = read_truth(truth_path) if truth_path else None
     request.output.mkdir(parents=True, exist_ok=True)
-    runner = _Runner(request, config, variants, truth)
+    pictured = {target.id for target in targets[: config["report"]["max_pictures"]]}
+    runner = _Runner(request, config, variants, truth, pictured)
     with ThreadPoolExecutor(request.jobs) as pool:
         comparisons = list(pool.map(runner.exposure, targets))
     rows = [r.row for c in comparisons for r in c.results.values()]
@@ -110,7 +111,7 @@ def _results(request):
             raise UsageError(msg)
         return Path(request.results)
     here = Path(RESULTS)
-    return here if request.exposures is None and here.is_dir() else None
+    return here if here.is_dir() else None
 
 
 def _given_paths(request):
@@ -126,16 +127,16 @@ def _given_paths(request):
 class _Runner:
     """Runs every method on an exposure, at most so many processes at a time."""
 
-    def __init__(self, request, config, variants, truth):
+    def __init__(self, request, config, variants, truth, pictured):
         self.request, self.config, self.variants = request, config, variants
-        self.truth = truth
+        self.truth, self.pictured = truth, pictured
         self.free = Semaphore(request.jobs)
 
     def exposure(self, target):
         """The ExposureComparison of a Target."""
         with tempfile.TemporaryDirectory(prefix=".compare-", dir=self.request.output) as folder:
             folder = Path(folder).absolute()
-            prepared = self._child(self._prepare_job(target, folder), target, "prepare", folder)
+            prepared = self._child(self._prepare_job(target, folder), target.id, folder / "prepare")
             if isinstance(prepared, Failure):
                 done = [_failed(prepared, "prepare") for _ in self.variants]
                 for variant, result in zip(self.variants, done, strict=True):
@@ -151,11 +152,12 @@ class _Runner:
                 variant.name: MethodResult(_identity(target, variant, kind) | r.row, r.details)
                 for variant, r in zip(self.variants, done, strict=True)
             }
-            pictures = "" if isinstance(prepared, Failure) else self._gallery(prepared, results)
-            facts = [] if isinstance(prepared, Failure) else _facts(prepared)
-            return ExposureComparison(
-                target.id, " · ".join([*facts, f"template: {kind}"]), results, pictures
-            )
+            facts, pictures = [f"template: {kind}"], ""
+            if not isinstance(prepared, Failure):
+                facts = [*_facts(prepared), *facts, *prepared.remarks]
+                if target.id in self.pictured:
+                    pictures = self._gallery(prepared, results)
+            return ExposureComparison(target.id, " · ".join(facts), results, pictures)
 
     def _prepare_job(self, target, folder):
         row = target.exposure
@@ -172,7 +174,7 @@ class _Runner:
 
     def _method(self, index, target, prepared, folder):
         variant = self.variants[index]
-        name = f"diffexp_{target.id}_{_file_name(variant.name)}.fits"
+        name = f"diffexp_{target.id}_{variant.file_name}.fits"
         keep = self.request.output.absolute() / "differences" / name
         job = MethodJob(
             prepared,
@@ -180,16 +182,15 @@ class _Runner:
             sigmas=folder / f"sigmas{index}.npy",
             keep=keep if self.request.keep else None,
         )
-        result = self._child(job, target, variant.name, folder)
+        result = self._child(job, f"{target.id}-{variant.file_name}", folder / f"method{index}")
         if isinstance(result, Failure):
             result = _failed(result, "")
         _tell(target, variant, result)
         return result
 
-    def _child(self, job, target, name, folder):
-        path = self.request.output / "logs" / f"{target.id}-{_file_name(name)}.log"
+    def _child(self, job, name, scratch):
         with self.free:
-            return run_child(job, path, folder / _file_name(name))
+            return run_child(job, self.request.output / "logs" / f"{name}.log", scratch)
 
     def _gallery(self, prepared, results):
         good = {name: r for name, r in results.items() if r.row["status"] == OK}
@@ -209,11 +210,6 @@ class _Runner:
 
 def _plain_row(row):
     return {name: getattr(row, name) for name in ("band", "path", "psf", "weight", "mask")}
-
-
-def _file_name(name):
-    """A method's name as part of a file's name."""
-    return "".join(c if c.isalnum() or c in "_+-." else "_" for c in name)
 
 
 def _identity(target, variant, kind):

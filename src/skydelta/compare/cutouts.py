@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from skydelta.report import pictures
-from skydelta.report.html import tag, text
+from skydelta.report.html import number, tag, text
 from skydelta.report.statistics import local_background, robust_sigma
 
 HALF = 30
@@ -59,12 +59,9 @@ def chosen_places(prepared, results, threshold):
     if len(x):
         places.append(Place(x[0], y[0], "brightest constant star"))
     places += _events(prepared.events) if prepared.events is not None else []
-    agreed, lone = _detections(results, prepared)
-    if agreed and prepared.events is None:
-        places.append(Place(*agreed[:2], f"found by all, score {agreed[2]:+.1f}"))
-    if lone and abs(lone[2]) >= threshold:
-        finders = f"{lone[3]} of {len(results)}"
-        places.append(Place(*lone[:2], f"found by {finders}, score up to {lone[2]:+.1f}"))
+    if prepared.events is None:
+        places += _strongest(results, prepared, places, threshold, by_all=True)
+    places += _strongest(results, prepared, places, threshold, by_all=False)
     places += _saturated(prepared)
     return places
 
@@ -84,33 +81,32 @@ def _events(events):
     return places
 
 
-def _detections(results, prepared):
-    """(x, y, score) of the strongest detection all have, (x, y, score, finders) that some lack."""
+def _strongest(results, prepared, taken, threshold, *, by_all):
+    """The strongest detection that all methods have, or that some lack; away from places taken."""
     lists = [np.column_stack([r.details[k] for k in ("x", "y", "score")]) for r in results]
     lists = [points[np.isfinite(points).all(axis=1)] for points in lists]
     far = np.load(prepared.folder / "far.npy", mmap_mode="r")
     trees = [cKDTree(points[:, :2]) for points in lists]
-    agreed, lone = None, None
+    best, words = 0.0, None
     for points in lists:
-        if len(points) == 0:
-            continue
-        distances = [tree.query(points[:, :2])[0] for tree in trees]
-        finders = np.sum([d < _SAME for d in distances], axis=0)
-        for point, count in zip(points, finders, strict=True):
-            x, y, score = (float(v) for v in point)
-            if not _inside(far, x, y):
+        finders = np.sum([tree.query(points[:, :2])[0] < _SAME for tree in trees], axis=0)
+        for (x, y, score), count in zip(points.tolist(), finders, strict=True):
+            if (count == len(lists)) != by_all or abs(score) < max(threshold, abs(best)):
                 continue
-            if count == len(lists) and (agreed is None or abs(score) > abs(agreed[2])):
-                agreed = x, y, score
-            if count < len(lists) and (lone is None or abs(score) > abs(lone[2])):
-                lone = x, y, score, int(count)
-    return agreed, lone
+            if _inside(far, x, y) and not _is_taken(x, y, taken):
+                who = "all" if by_all else f"{count} of {len(lists)}"
+                best, words = score, (x, y, f"found by {who}, score {number(score, '+.1f')}")
+    return [Place(*words)] if words else []
 
 
 def _inside(far, x, y, margin=HALF):
     ny, nx = far.shape
     i, j = round(x), round(y)
     return margin <= i < nx - margin and margin <= j < ny - margin and bool(far[j, i])
+
+
+def _is_taken(x, y, places):
+    return any(np.hypot(x - place.x, y - place.y) < HALF for place in places)
 
 
 def _saturated(prepared):

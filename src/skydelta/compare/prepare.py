@@ -1,5 +1,6 @@
 """What all methods have in common on one exposure: its images, its stars, its blank sky."""
 
+import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,6 +67,8 @@ class Prepared:
         Of the planes.
     fwhm
         Of the science PSF at the image centre, px.
+    remarks
+        What a reader should know of the template, one sentence each.
     """
 
     science: Exposure
@@ -74,6 +77,7 @@ class Prepared:
     events: dict | None
     folder: Path
     fwhm: float
+    remarks: tuple = ()
 
 
 def prepare(job):
@@ -103,7 +107,20 @@ def prepare(job):
     for name, plane in planes.items():
         np.save(job.folder / f"{name}.npy", plane)
     stars = constant_stars(science, template, job.events, fwhm)
-    return Prepared(science, path, stars, job.events, job.folder, float(fwhm))
+    remarks = _remarks(template, job.template_options)
+    return Prepared(science, path, stars, job.events, job.folder, float(fwhm), remarks)
+
+
+def _remarks(template, options):
+    """Coadds that were left out, and whether the workflow made it with other options."""
+    from skydelta.io.inputs import left_out
+
+    remarks = left_out(template)
+    start = "template configuration: "
+    made = [note.removeprefix(start) for note in template.notes if note.startswith(start)]
+    if made and made[-1] != json.dumps(options, sort_keys=True):
+        remarks.append("the template was made with other options than those configured")
+    return tuple(remarks)
 
 
 def _made_template(job):

@@ -86,6 +86,8 @@ def find_targets(config, selection, results=None):
         raise UsageError(msg)
     targets = [Target(row, _template(row, results)) for row in chosen]
     missing = [t.exposure for t in targets if t.template is None]
+    if len(missing) == len(targets) and is_simulated(config):
+        _refuse_other_run(results)
     if missing and paths["coadds"]:
         edges = _edges(missing, paths)
         targets = [replace(t, coadds=edges.get(t.exposure.key)) for t in targets]
@@ -108,6 +110,16 @@ def _located(config, folders):
         "tables with --exposures and --coadds, or the products of a run with --results"
     )
     raise TableError(msg)
+
+
+def _refuse_other_run(results):
+    """Whoever ran the workflow on tables of their own does not want the demo compared."""
+    if results is not None and any(Path(results).glob("deepDiff/*/template_*.fits")):
+        msg = (
+            f"{results} holds the products of other exposures than the demo's: name the tables of "
+            "that run with --exposures and --coadds, or its configuration with --config"
+        )
+        raise UsageError(msg)
 
 
 def _template(row, results):

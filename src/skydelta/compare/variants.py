@@ -50,6 +50,11 @@ class Variant:
     changes: dict
     config: dict
 
+    @property
+    def file_name(self):
+        """Its name as part of a file's name."""
+        return "".join(c if c.isalnum() or c in "_+-." else "_" for c in self.name)
+
 
 def chosen_variants(config, names=None, path=None):
     """The variants to run, in the order they are named.
@@ -84,10 +89,21 @@ def chosen_variants(config, names=None, path=None):
             msg = f"unknown method {name!r}{hint}: one of {', '.join(known)}"
             raise UsageError(msg)
     where = f"{path}, " if path is not None else ""
-    return [
+    variants = [
         Variant(name, known[name], completed(merged(config, known[name]), f"{where}{name}"))
         for name in names
     ]
+    _refuse_equal_files(variants)
+    return variants
+
+
+def _refuse_equal_files(variants):
+    seen = {}
+    for variant in variants:
+        other = seen.setdefault(variant.file_name.lower(), variant)
+        if other is not variant:
+            msg = f"{other.name!r} and {variant.name!r} give the same file names: rename one"
+            raise UsageError(msg)
 
 
 def read_variants(path):
