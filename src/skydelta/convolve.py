@@ -7,6 +7,8 @@ faster than whole-image transforms, and needs no memory beyond the result.
 import numpy as np
 from scipy import fft
 
+from skydelta.parallel import map_tiles
+
 TILE = 512
 
 
@@ -101,7 +103,9 @@ def convolve_spatial(image, kernel):
     size = tile_size(image.shape, half)
     hats = kernel_transform(kernel.images, size)
     out = np.empty(image.shape, np.float32)
-    for y0, y1, x0, x1 in tiles(image.shape, half, size):
+
+    def convolve(box):
+        y0, y1, x0, x1 = box
         cut = padded_cut(image, y0, y1, x0, x1, half)
         transform = fft.rfft2(cut, s=(size, size))
         total = out[y0:y1, x0:x1]
@@ -109,6 +113,9 @@ def convolve_spatial(image, kernel):
         for hat, field in zip(hats, kernel.fields, strict=True):
             part = convolve_tile(transform, hat, size, total.shape, half)
             total += part if field.is_one else part * field.box(y0, y1, x0, x1)
+
+    for _ in map_tiles(convolve, tiles(image.shape, half, size)):
+        pass
     return out
 
 
@@ -131,14 +138,19 @@ def convolve_local(image, kernels_at, half, *, tile=TILE):
     """
     size = tile_size(image.shape, half, tile)
     out = np.empty(image.shape, np.float32)
-    for y0, y1, x0, x1 in tiles(image.shape, half, size):
+
+    def convolve(box):
+        y0, y1, x0, x1 = box
         cut = padded_cut(image, y0, y1, x0, x1, half)
         if not cut.any():
             out[y0:y1, x0:x1] = 0.0
-            continue
+            return
         kernel = kernels_at(0.5 * (x0 + x1 - 1), 0.5 * (y0 + y1 - 1))
         transform = fft.rfft2(cut, s=(size, size))
         out[y0:y1, x0:x1] = convolve_tile(
             transform, kernel_transform(kernel, size), size, (y1 - y0, x1 - x0), half
         )
+
+    for _ in map_tiles(convolve, tiles(image.shape, half, size)):
+        pass
     return out

@@ -11,6 +11,7 @@ from skydelta.combine import fill_variance
 from skydelta.convolve import kernel_transform
 from skydelta.exposure import Exposure
 from skydelta.mask import UNUSABLE
+from skydelta.parallel import map_tiles
 from skydelta.psf import GridPsf, Psf, grid_nodes
 from skydelta.tiling import blended_tiles, filtered_tile, tile_inverse, tile_transform
 from skydelta.whitening import convolve_stamps, whitened
@@ -179,7 +180,8 @@ def _filter_tiles(source, science, template, local):
     half = local.half
     v_science, v_template = fill_variance(science.variance), fill_variance(template.variance)
     image, variance = np.zeros(source.shape, np.float32), np.zeros(source.shape, np.float32)
-    for tile in blended_tiles(source.shape, half):
+
+    def filtered(tile):
         filters = local.at(*tile.centre)
         spread = tile_transform(v_science, tile, half, "edge")
         spread *= kernel_transform(_squared(filters.science, filters.science_gain, half), tile.size)
@@ -188,8 +190,12 @@ def _filter_tiles(source, science, template, local):
             _squared(filters.template, filters.template_gain, half), tile.size
         )
         spread += other
-        image[tile.inside] += tile.window * filtered_tile(source, filters.psi, tile, half)
-        variance[tile.inside] += tile.window * tile_inverse(spread, tile, half, half)
+        part = tile.window * filtered_tile(source, filters.psi, tile, half)
+        return tile, part, tile.window * tile_inverse(spread, tile, half, half)
+
+    for tile, part, spread in map_tiles(filtered, blended_tiles(source.shape, half)):
+        image[tile.inside] += part
+        variance[tile.inside] += spread
     return image, variance
 
 

@@ -76,8 +76,9 @@ def register(science, template, stars, *, min_stars=3):
         If fewer stars are measured on both images.
     """
     fits = [_fits(exposure, stars) for exposure in (science, template)]
-    ratio = fits[0]["flux"] / fits[1]["flux"]
-    error = np.abs(ratio) * np.hypot(*(f["flux_error"] / f["flux"] for f in fits))
+    with np.errstate(invalid="ignore", divide="ignore"):  # stars without a good pixel
+        ratio = fits[0]["flux"] / fits[1]["flux"]
+        error = np.abs(ratio) * np.hypot(*(f["flux_error"] / f["flux"] for f in fits))
     measured = np.isfinite(ratio) & (ratio > 0) & np.isfinite(error) & (error > 0)
     for f in fits:
         measured &= ~f["bad_flux"] & ~f["bad_position"]
@@ -143,6 +144,8 @@ def _fit_shift(fits, axis, terms, used):
         rest = shift - terms @ coefficients
         limit = _CLIP * max(robust_sigma(rest[used]), 1e-6)
         used = used & (np.abs(rest) <= np.maximum(limit, _CLIP * error))
+    count, free = used.sum(), terms.shape[1]
+    rest *= np.sqrt(count / max(count - free, 1))  # what the fit itself took up
     return coefficients, excess_scatter(rest[used], error[used])
 
 

@@ -10,6 +10,7 @@ from scipy import fft
 
 from skydelta.convolve import convolve_tile, kernel_transform, padded_cut, tile_size, tiles
 from skydelta.mask import UNUSABLE
+from skydelta.parallel import map_tiles
 from skydelta.psf import resize_stamps
 
 
@@ -42,25 +43,30 @@ def score_image(exposure, *, psf=None, min_good_weight=0.5):
     size = tile_size(exposure.shape, half)
     score = np.zeros(exposure.shape, np.float32)
     sigma = np.full(exposure.shape, np.inf, np.float32)
-    for y0, y1, x0, x1 in tiles(exposure.shape, half, size):
+
+    def filtered(plane, kernel, box):
+        y0, y1, x0, x1 = box
+        cut = padded_cut(plane, y0, y1, x0, x1, half).astype(np.float32, copy=False)
+        transform = fft.rfft2(cut, s=(size, size))
+        kernel_hat = kernel_transform(kernel, size)
+        return convolve_tile(transform, kernel_hat, size, (y1 - y0, x1 - x0), half)
+
+    def fill(box):
+        y0, y1, x0, x1 = box
         # Correlation with the PSF is convolution with its reflection.
         phi = psf.stamp(0.5 * (x0 + x1 - 1), 0.5 * (y0 + y1 - 1))[::-1, ::-1]
-        shape = (y1 - y0, x1 - x0)
-
-        def filtered(plane, kernel, box=(y0, y1, x0, x1), shape=shape):
-            cut = padded_cut(plane, *box, half).astype(np.float32, copy=False)
-            transform = fft.rfft2(cut, s=(size, size))
-            return convolve_tile(transform, kernel_transform(kernel, size), size, shape, half)
-
-        top = filtered(weighted, phi)
-        bottom = filtered(weight, phi**2)
+        top = filtered(weighted, phi, box)
+        bottom = filtered(weight, phi**2, box)
         valid = bottom > 0
         if padded_cut(unusable, y0, y1, x0, x1, half).any():
-            lost = filtered(unusable, phi**2) / np.float32((phi**2).sum())
+            lost = filtered(unusable, phi**2, box) / np.float32((phi**2).sum())
             valid &= lost < 1 - min_good_weight
         root = np.sqrt(np.where(valid, bottom, 1.0))
         score[y0:y1, x0:x1] = np.where(valid, top / root, 0.0)
         sigma[y0:y1, x0:x1] = np.where(valid, 1.0 / root, np.inf)
+
+    for _ in map_tiles(fill, tiles(exposure.shape, half, size)):
+        pass
     if psf is not exposure.psf:
         sigma /= np.float32(_response(psf, exposure))
     return score, sigma

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from skydelta import __version__
 from skydelta.errors import SkydeltaError
+from skydelta.parallel import set_threads
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ def stage(snakemake):
     """
     name = snakemake.rule
     keep_freed_memory()
+    set_threads(snakemake.threads)
     with _logging_to(snakemake.log[0], name):
         try:
             yield

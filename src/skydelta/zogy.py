@@ -25,6 +25,7 @@ from skydelta.kernel import SpatialKernel
 from skydelta.kernel_stars import kernel_stars
 from skydelta.mask import UNUSABLE, Mask
 from skydelta.matching import psf_kernels
+from skydelta.parallel import map_tiles
 from skydelta.psf import GridPsf, grid_nodes, resize_stamps
 from skydelta.registration import register
 from skydelta.tiling import blended_tiles, tile_inverse, tile_transform
@@ -268,14 +269,18 @@ class _FilterField:
 def _in_tiles(planes, field, shift_rms):
     """(D, its variance, numerator and variance of the score), each tile with its own filters."""
     out = [np.zeros(field.shape, np.float32) for _ in range(4)]
-    rng = np.random.default_rng(_SEED)
-    for tile in blended_tiles(field.shape, field.half + 1, _TILE):
+
+    def filtered(tile):
         kernels = field.at(*tile.centre)
         sigma = np.sqrt(field.background(*tile.centre)[0])
+        rng = np.random.default_rng((_SEED, *tile.box))
         # One pixel more than the output, for the gradients of the score.
         parts = _tile(planes, tile.grown(1), kernels, field.half, (rng, sigma), shift_rms)
+        return tile, [tile.window * part for part in parts]
+
+    for tile, parts in map_tiles(filtered, blended_tiles(field.shape, field.half + 1, _TILE)):
         for plane, part in zip(out, parts, strict=True):
-            plane[tile.inside] += tile.window * part
+            plane[tile.inside] += part
     return out
 
 

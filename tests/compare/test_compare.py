@@ -249,6 +249,10 @@ def test_variants_of_a_file_join_the_default_ones(survey):
     variants = chosen_variants(load_config(), None, survey / "variants.yaml")
     names = ["alard_lupton", "zogy", "sfft", "hotpants", *OWN]
     assert [v.name for v in variants] == names
+    few = chosen_variants(load_config(), ["zogy"], survey / "variants.yaml")
+    assert [v.name for v in few] == ["zogy", *OWN]
+    few = chosen_variants(load_config(), ["absent", "zogy"], survey / "variants.yaml")
+    assert [v.name for v in few] == ["absent", "zogy"]
     assert variants[4].config["decorrelate"] == {**variants[0].config["decorrelate"]} | {
         "enabled": False
     }

@@ -18,7 +18,7 @@ rule decorrelate:
         "logs/decorrelate/{visit}-{band}-det{detector}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: config["threads"]
     resources:
         mem_mb=more_memory(3000),
         runtime=15,

@@ -16,7 +16,7 @@ rule detect:
         "logs/detect/{visit}-{band}-det{detector}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: config["threads"]
     resources:
         mem_mb=more_memory(3000),
         runtime=15,

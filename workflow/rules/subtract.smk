@@ -17,7 +17,7 @@ rule subtract:
         "logs/subtract/{visit}-{band}-det{detector}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: config["threads"]
     resources:
         mem_mb=more_memory(3000),
         runtime=15,

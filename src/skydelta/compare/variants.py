@@ -64,7 +64,8 @@ def chosen_variants(config, names=None, path=None):
     config
         The whole configuration.
     names
-        Of built-in variants or of those of the file; by default `DEFAULT` and those of the file.
+        Of built-in variants or of those of the file, by default `DEFAULT`. All of the file's are
+        added if none of them is named.
     path
         YAML file of further variants: {name: {subtract: {...}, decorrelate: {...}}}; or None.
 
@@ -81,7 +82,9 @@ def chosen_variants(config, names=None, path=None):
     """
     own = read_variants(path) if path is not None else {}
     known = BUILT_IN | own
-    names = list(dict.fromkeys(names or (*DEFAULT, *own)))
+    names = list(dict.fromkeys(names or DEFAULT))
+    if not any(name in own for name in names):
+        names += own
     for name in names:
         if name not in known:
             close = get_close_matches(name, known, n=1)
