@@ -1,10 +1,12 @@
 """Noise, photometry, depth and false detections on simulated pairs whose truth is known.
 
-    python benchmarks/science.py [--size 2048] [--seeds 1 2] [--pairs 0.9:0.75 0.65:0.75]
+    python benchmarks/science.py [--size 2048] [--seeds 1 2] [--pairs 0.9:0.75 0.65:0.75 ...]
+                                 [--methods alard_lupton zogy ...]
 
-Each pair (FWHM of science and template in arcsec, 0.2 arcsec pixels) is a science exposure and a
-rotated coadd with stars, galaxies, saturated stars, bleed trails, cosmic rays, bad columns, a
-background gradient and 10 mas of registration error. The chain runs in memory with its defaults.
+Methods are named as `skydelta compare` names them. Each pair (FWHM of science and template in
+arcsec, 0.2 arcsec pixels) is a science exposure and a rotated coadd with stars, galaxies, saturated
+stars, bleed trails, cosmic rays, bad columns, a background gradient and 10 mas of registration
+error. The chain runs in memory with its defaults.
 Figures per pair:
 
   rms, lag1     of D / sqrt(V) in blank sky, after decorrelation
@@ -16,6 +18,9 @@ Figures per pair:
   false         unmatched detections above 5.5 sigma, farther than 10 px from saturated pixels,
                 scaled to 4096 x 4096 px
   found         matched over expected transients above S/N 8
+  agree         with more than one method: scatter of the fluxes of the same transients against
+                those of the first method, in units of the first one's errors, and their largest
+                difference
 """
 
 import argparse
@@ -28,6 +33,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np
 
+from skydelta.compare.variants import BUILT_IN
 from skydelta.decorrelate import decorrelate
 from skydelta.detect import detect
 from skydelta.measure import measure
@@ -43,16 +49,23 @@ from skydelta.quality import (
     star_residual_rms,
 )
 from skydelta.simulate import simulate_pair
-from skydelta.subtract import subtract
+from skydelta.subtract import subtract, subtract_options
 from skydelta.template import build_template
 from skydelta.whitening import transform
 
+PAIRS = ["0.9:0.75", "0.65:0.75", "0.75:0.75", "1.2:0.7"]
 
-def run_chain(pair, options=None):
-    """The whole chain in memory: (template, raw difference, difference, detections, columns)."""
+
+def make_template(pair):
+    """The template of a pair, which all methods share."""
     science = pair.science
     coadds = [coadd for _, _, coadd in pair.coadds]
-    template = build_template(science.wcs, science.shape, coadds, band=science.band)
+    return build_template(science.wcs, science.shape, coadds, band=science.band)
+
+
+def run_chain(pair, template, options=None):
+    """The chain in memory: (raw difference, difference, detections, columns)."""
+    science = pair.science
     correlation = template.noise_correlation
     raw = subtract(science, template.exposure, correlation, options=options)
     white = decorrelate(raw, science, template.exposure, correlation)
@@ -66,7 +79,7 @@ def run_chain(pair, options=None):
         kernel_sum=raw.flux_ratio,
         kernel_error=raw.flux_error,
     )
-    return template, raw, result, found, columns
+    return raw, result, found, columns
 
 
 def ideal_flux_error(pair):
@@ -85,10 +98,10 @@ def ideal_flux_error(pair):
     return np.mean(errors)
 
 
-def figures(pair, options=None):
-    """All figures of one pair."""
+def figures(pair, template, options=None):
+    """All figures of one pair and method."""
     start = time.process_time()
-    template, raw, result, found, columns = run_chain(pair, options)
+    raw, result, found, columns = run_chain(pair, template, options)
     seconds = time.process_time() - start
     science, shape = pair.science, pair.science.shape
     rms, lag = noise_figures(result, source_free(science, template.exposure))
@@ -116,14 +129,27 @@ def figures(pair, options=None):
         "falseall": everywhere.sum() * PIXELS / (shape[0] * shape[1]),
         "found": events.completeness(8),
         "cpu": seconds,
-    }, (science, template, raw, result, columns, false)
+    }, (raw, result, columns, false)
+
+
+def agreement(pair, first, other):
+    """(scatter, largest) difference of two methods' fluxes of the isolated transients, in sigma."""
+    truth = {name: np.asarray(pair.truth[name]) for name in pair.truth.colnames}
+    one, two = (
+        match_events(truth, *pick, pair.science.photo_calib.scale) for pick in (first, other)
+    )
+    both = one.clean & two.clean
+    # In units of the first one's error, which is (ratio - 1) / pull of the true flux.
+    apart = (two.ratio - one.ratio)[both] * (one.pull / (one.ratio - 1.0))[both]
+    return float(np.std(apart)), float(np.abs(apart).max())
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--pairs", nargs="+", default=["0.9:0.75", "0.65:0.75"])
+    parser.add_argument("--pairs", nargs="+", default=PAIRS)
+    parser.add_argument("--methods", nargs="+", default=["alard_lupton", "zogy"])
     arguments = parser.parse_args()
     header = None
     for text in arguments.pairs:
@@ -136,14 +162,19 @@ def main():
                 seed=seed,
                 n_transients=round(400 * (arguments.size / 2048) ** 2),
             )
-            row, _ = figures(pair)
-            if header is None:
-                header = " ".join(f"{k:>8}" for k in row)
-                print(f"{'pair':>10} {'seed':>4} {header}")
-            values = " ".join(
-                f"{v:8d}" if isinstance(v, int) else f"{v:8.4f}" for v in row.values()
-            )
-            print(f"{text:>10} {seed:4d} {values}", flush=True)
+            template, first = make_template(pair), None
+            for method in arguments.methods:
+                options = subtract_options(BUILT_IN[method]["subtract"])
+                row, (_, result, columns, _) = figures(pair, template, options)
+                first = first or (columns, result)
+                row["agree"], row["most"] = agreement(pair, first, (columns, result))
+                if header is None:
+                    header = " ".join(f"{k:>8}" for k in row)
+                    print(f"{'pair':>10} {'seed':>4} {'method':>24} {header}")
+                values = " ".join(
+                    f"{v:8d}" if isinstance(v, int) else f"{v:8.4f}" for v in row.values()
+                )
+                print(f"{text:>10} {seed:4d} {method:>24} {values}", flush=True)
 
 
 if __name__ == "__main__":

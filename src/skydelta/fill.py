@@ -11,12 +11,13 @@ _MARGIN = _WIDTHS[-1] // 2
 def fill_holes(image, bad):
     """An image with its bad pixels replaced by means of the good ones about them.
 
-    Means over boxes of 5, 17 and 53 px: the narrowest that holds a good pixel; 0 in larger holes.
+    Means over boxes of 5, 17 and 53 px: the narrowest that holds a good pixel; the mean of the
+    neighbourhood in larger holes, or 0.
 
     Parameters
     ----------
     image
-        (ny, nx) float32, its background zero; whatever the bad pixels hold.
+        (ny, nx) float32; whatever the bad pixels hold.
     bad
         (ny, nx) bool.
 
@@ -53,5 +54,6 @@ def _interpolated(image, bad):
         out = np.where(enough, mean / np.where(enough, share, 1), out)
         left = left & ~enough
         if not left.any():
-            break
-    return out
+            return out
+    count = float(good.sum())
+    return np.where(left, np.float32(values.sum() / max(count, 1.0)), out)

@@ -43,12 +43,34 @@ def _fit_all(pixels, psf, x, y, half, fixed):
         cut = slice(start, start + CHUNK)
         xi, yi = pixel(x[cut], pixels), pixel(y[cut], pixels, axis=0)
         stamps = pixels.stamps(xi, yi, half)
-        parts.append(_fit_stamps(stamps, psf, x[cut], y[cut], xi, yi, half, fixed[cut]))
+        parts.append(fit_stamps(stamps, psf, x[cut], y[cut], xi, yi, half, fixed[cut]))
     return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
 
-def _fit_stamps(stamps, psf, x, y, xi, yi, half, fixed):
-    """Flux and position by Gauss-Newton steps; `fixed` sources keep their position."""
+def fit_stamps(stamps, psf, x, y, xi, yi, half, fixed):
+    """Flux and position by Gauss-Newton steps; `fixed` sources keep their position.
+
+    Parameters
+    ----------
+    stamps
+        (data, variance, good), each (n, 2 half + 1, 2 half + 1), background zero, about the pixels
+        `xi`, `yi`.
+    psf
+        Psf.
+    x, y
+        (n,) first positions, px.
+    xi, yi
+        (n,) integer pixels in the middle of the stamps.
+    half
+        Half width of the stamps, px.
+    fixed
+        (n,) bool.
+
+    Returns
+    -------
+    dict
+        Arrays x, y, flux, chi2, n_data, area, their errors and flags.
+    """
     data, variance, good = stamps
     centred = _psf_stamps(psf, x, y, half)
     dx, dy = x - xi, y - yi
@@ -151,7 +173,7 @@ def _refit_blends(pixels, psf, sources, fits, blended, half):
                 apart = max(abs(fits["x"][other] - x[0]), abs(fits["y"][other] - y[0]))
                 if other != k and apart <= reach:
                     data = data - _model_on(psf, fits, other, xi[0], yi[0], half) * good
-            result = _fit_stamps(
+            result = fit_stamps(
                 (data, variance, good), psf, x, y, xi, yi, half, sources["is_dipole"][[k]]
             )
             for name, value in result.items():

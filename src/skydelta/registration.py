@@ -5,16 +5,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skydelta.cutouts import Pixels, pixel
 from skydelta.errors import TooFewStarsError
 from skydelta.kernel_problem import affordable_order
 from skydelta.polynomial import chebyshev
-from skydelta.psf_fit import fit_positions
-from skydelta.star_noise import excess_scatter, robust_sigma
+from skydelta.psf_fit import fit_stamps
+from skydelta.star_noise import excess_scatter, median_rows, robust_sigma
 
 log = logging.getLogger(__name__)
 
 _SHIFT_ORDER = 2
 _CLIP = 4.0
+
+_MIN_SNR = 3.0
+"""Of a star on either image: ratios of noise to noise say nothing."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def register(science, template, stars, *, min_stars=3):
     Parameters
     ----------
     science, template
-        Exposures on one grid, their backgrounds taken off.
+        Exposures on one grid.
     stars
         Structured array from `skydelta.kernel_stars.kernel_stars`.
     min_stars
@@ -81,6 +85,7 @@ def register(science, template, stars, *, min_stars=3):
         error = np.abs(ratio) * np.hypot(*(f["flux_error"] / f["flux"] for f in fits))
     measured = np.isfinite(ratio) & (ratio > 0) & np.isfinite(error) & (error > 0)
     for f in fits:
+        measured &= f["flux"] > _MIN_SNR * f["flux_error"]
         measured &= ~f["bad_flux"] & ~f["bad_position"]
     _enough(measured, min_stars)
     middle = np.median(ratio[measured])
@@ -124,12 +129,22 @@ def register(science, template, stars, *, min_stars=3):
 
 
 def _fits(exposure, stars):
+    """PSF fits about each star's own background, the median of a ring."""
     ny, nx = exposure.shape
     fwhm = exposure.psf.compute_shape((nx - 1) / 2, (ny - 1) / 2).fwhm
     half = int(np.clip(np.ceil(1.5 * fwhm), 4, exposure.psf.size // 2))
-    alone = np.zeros(len(stars), bool)
-    places = {"x": stars["x"], "y": stars["y"], "is_dipole": alone, "is_deblended": alone}
-    return fit_positions(exposure, places, half)
+    pixels = Pixels(exposure)
+    x, y = stars["x"], stars["y"]
+    xi, yi = pixel(x, pixels), pixel(y, pixels, axis=0)
+    wide = int(np.ceil(3.0 * fwhm))
+    data, variance, good = pixels.stamps(xi, yi, wide)
+    offset = np.arange(-wide, wide + 1)
+    ring = np.hypot(offset[:, None], offset) > 2.0 * fwhm
+    level = median_rows(data[:, ring], good[:, ring])[:, :, None]
+    cut = np.s_[:, wide - half : wide + half + 1, wide - half : wide + half + 1]
+    stamps = np.where(good, data - level, 0.0)[cut], variance[cut], good[cut]
+    fixed = np.zeros(len(x), bool)
+    return fit_stamps(stamps, exposure.psf, x, y, xi, yi, half, fixed)
 
 
 def _fit_shift(fits, axis, terms, used):

@@ -16,7 +16,6 @@ from skydelta.combine import (
     difference_mask,
     fill_variance,
     with_calibration,
-    without_background,
 )
 from skydelta.convolve import convolve_local, convolve_spatial, kernel_transform
 from skydelta.difference import Difference, ScoreMap
@@ -34,7 +33,7 @@ from skydelta.zogy_filters import zogy_filters
 
 log = logging.getLogger(__name__)
 
-_NODES, _ORDER = 5, 3
+_NODES, _ORDER = 4, 2
 """Places along each axis and degree of the polynomials that PSF kernels, and in image space all
 filters, are given on."""
 
@@ -77,23 +76,16 @@ def zogy(science, template, noise_correlation, options, catalogue=None):
     TooFewStarsError
         If too few stars are found on both images.
     """
-    # The science image's sources are left out twice, as the search for stars needs it.
-    levels = [_background(science, 2), _background(template, 1)]
-    flat = [
-        e.replace(image=e.image - level.level)
-        for e, level in zip((science, template), levels, strict=True)
-    ]
-    fwhms = [_fwhm(e) for e in flat]
-    searched = levels[1] if options.stars.source == "template" else levels[0]
+    pair = science, template
+    fwhms = [_fwhm(e) for e in pair]
     half = int(np.ceil(1.5 * max(fwhms)))
-    stars = kernel_stars(science, template, half, half, options.stars, catalogue, searched)
-    registration = register(*flat, stars, min_stars=options.fit.min_stars)
+    stars = kernel_stars(science, template, half, half, options.stars, catalogue)
+    registration = register(science, template, stars, min_stars=options.fit.min_stars)
     ratio = registration.flux_ratio
-    kernel = _psf_kernel(flat, registration)
-    bits, names = difference_mask(science, template, np.abs(kernel.middle))
-    mask = Mask(bits, names)
-    planes = _Planes.of(flat, mask, kernel)
-    field = _FilterField(flat, mask, kernel, ratio, noise_correlation)
+    kernel = _psf_kernel(pair, registration)
+    mask = Mask(*difference_mask(science, template, np.abs(kernel.middle)))
+    planes, residual = _Planes.of(pair, mask, kernel, options.background_cell)
+    field = _FilterField(pair, mask, kernel, ratio, noise_correlation)
     noise = options.zogy.astrometric_noise
     shift_rms = (registration.rms_x, registration.rms_y) if noise is None else (noise, noise)
     combine = _in_image_space if options.zogy.image_space else _in_tiles
@@ -103,11 +95,14 @@ def zogy(science, template, noise_correlation, options, catalogue=None):
     exposure = science.replace(
         image=image, variance=variance, mask=mask, psf=field.difference_psf()
     )
-    exposure = without_background(exposure, options.background_cell)
     relative = registration.flux_ratio_error / ratio
     exposure = with_calibration(exposure, science, template, ratio, relative)
     exposure = exposure.replace(
-        meta={**exposure.meta, **_cards(registration, template, fwhms, shift_rms, options)}
+        meta={
+            **exposure.meta,
+            **_cards(registration, template, fwhms, shift_rms, options),
+            "RESBGRMS": (residual, "[count] rms of the background that was taken off"),
+        }
     )
     return Difference(
         exposure=exposure,
@@ -120,10 +115,6 @@ def zogy(science, template, noise_correlation, options, catalogue=None):
         white=True,
         science_psf=science.psf,
     )
-
-
-def _background(exposure, passes):
-    return estimate_background(exposure.image, exposure.mask.any(*UNUSABLE), passes=passes)
 
 
 def _fwhm(exposure):
@@ -141,31 +132,33 @@ def _psf_kernel(pair, registration):
 
 @dataclass(frozen=True)
 class _Planes:
-    """The pixels that go through the filters: no background, no holes.
+    """What goes through the filters: S - K conv T without background and holes, K conv T, V."""
 
-    `matched` is K conv template.
-    """
-
-    science: np.ndarray
+    difference: np.ndarray
     matched: np.ndarray
     science_variance: np.ndarray
     template_variance: np.ndarray
 
     @classmethod
-    def of(cls, pair, mask, kernel):
-        """Of the two images, the mask of their difference and the kernel between them."""
+    def of(cls, pair, mask, kernel, cell):
+        """(planes, rms of the background) of two images, the mask of their difference, K."""
         science, template = pair
         bad = template.mask.any(*UNUSABLE) | ~np.isfinite(template.variance)
         matched = convolve_spatial(fill_holes(template.image, bad), kernel)
+        difference = science.image - matched
         void = mask.any(*UNUSABLE) | ~np.isfinite(science.variance)
+        residual = 0.0
+        if cell is not None:
+            # Stars are gone from it: the background of both images is nowhere better seen.
+            cell = min(cell, max(min(science.shape) // 2, 32))
+            level = estimate_background(difference, void, cell=cell, passes=1).level
+            residual = float(np.std(level[::8, ::8]))
+            difference -= level
         # Where the difference is void it is made smooth: a saturated star, a bad column, a hole
         # then has nothing to ring.
-        rest = fill_holes(science.image - matched, void)
-        return cls(
-            np.where(void, matched + rest, science.image),
-            matched,
-            *(fill_variance(e.variance) for e in pair),
-        )
+        difference = fill_holes(difference, void)
+        variances = (fill_variance(e.variance) for e in pair)
+        return cls(difference, matched, *variances), residual
 
 
 @dataclass(frozen=True)
@@ -288,12 +281,16 @@ def _tile(planes, tile, kernels, margin, noise, shift_rms):
     size, own = tile.size, kernels.science.shape[0] // 2
     science = kernel_transform(kernels.science, size)
     matched = kernel_transform(kernels.matched_filter, size)
-    new = tile_transform(planes.science, tile, margin, noise)
+    rest = tile_transform(planes.difference, tile, margin, noise)
     ref = tile_transform(planes.matched, tile, margin, "edge")
-    new *= science
+    rest *= science
     ref *= science
-    image = tile_inverse(new - ref, tile, margin, own)
-    scores = [tile_inverse(part * matched, tile, margin, margin) for part in (new, ref)]
+    image = tile_inverse(rest.copy(), tile, margin, own)
+    rest *= matched
+    ref *= matched
+    score = tile_inverse(rest.copy(), tile, margin, margin)
+    rest += ref
+    scores = [tile_inverse(part, tile, margin, margin) for part in (rest, ref)]
     v_new = tile_transform(planes.science_variance, tile, margin, "edge")
     v_ref = tile_transform(planes.template_variance, tile, margin, "edge")
     sums = []
@@ -303,7 +300,7 @@ def _tile(planes, tile, kernels, margin, noise, shift_rms):
         sums.append(tile_inverse(total, tile, margin, k_new.shape[0] // 2)[1:-1, 1:-1])
     variance, score_variance = sums
     score_variance = score_variance + _astrometric(scores, shift_rms)
-    return image[1:-1, 1:-1], variance, (scores[0] - scores[1])[1:-1, 1:-1], score_variance
+    return image[1:-1, 1:-1], variance, score[1:-1, 1:-1], score_variance
 
 
 def _astrometric(scores, shift_rms):
@@ -330,8 +327,8 @@ def _in_image_space(planes, field, shift_rms):
         return SpatialKernel.through(x, y, np.stack([of(k) for k in places]), _ORDER, shape)
 
     psf, own = spatial(lambda k: k.matched_filter), spatial(lambda k: k.science)
-    new, ref = (convolve_spatial(plane, own) for plane in (planes.science, planes.matched))
-    scores = [convolve_local(part, psf.image, psf.half) for part in (new, ref)]
+    image, ref = (convolve_spatial(plane, own) for plane in (planes.difference, planes.matched))
+    score, ref = (convolve_local(part, psf.image, psf.half) for part in (image, ref))
     sums = []
     for of in (_Kernels.squares, _Kernels.score_squares):
         total = 0.0
@@ -340,9 +337,9 @@ def _in_image_space(planes, field, shift_rms):
             total = total + convolve_local(plane, square.image, square.half)
         sums.append(total)
     variance, score_variance = sums
-    wide = [np.pad(score, 1, mode="edge") for score in scores]
+    wide = [np.pad(part, 1, mode="edge") for part in (score + ref, ref)]
     score_variance = score_variance + _astrometric(wide, shift_rms)
-    return new - ref, variance, scores[0] - scores[1], score_variance.astype(np.float32)
+    return image, variance, score, score_variance.astype(np.float32)
 
 
 def _score_map(score, variance, field, exposure):
