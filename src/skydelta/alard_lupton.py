@@ -48,10 +48,6 @@ _FIRST_ORDER, _FIRST_NODES, _FIRST_SIZE = 2, 5, 21
 """Degree of the polynomial through the kernels that the PSF models imply, at so many places along
 each axis; their width, px."""
 
-_PREFERENCE = 1.1
-"""The PSFs' kernel is taken unless it leaves so many times as much on the stars: it is the less
-noisy one, and their residuals hold noise that both amplify."""
-
 _SMOOTHING = 0.5
 """Both images are smoothed by so much of the target's PSF width for the fit of such a kernel."""
 
@@ -240,6 +236,7 @@ class _Matching:
             return (_centroids(plain.kernel.at(x, y)) - _centroids(kernels)).T
 
         x, y, kernels = psf_kernels(*psfs, shape, _FIRST_SIZE, _FIRST_NODES, shift)
+        kernels /= kernels.sum(axis=(1, 2), keepdims=True)
         first = SpatialKernel.through(x, y, kernels, _FIRST_ORDER, shape)
         return PsfBasis(self.options.basis.correction(), first)
 
@@ -268,18 +265,19 @@ class _Matching:
         if not self._from_psf:
             return self._fit(self.plain, self._stamps(self.plain, stars))
         sigma = _SMOOTHING * self._widths()[0]
-        solutions, basis = [], self.plain
+        solutions, left, basis = [], [], self.plain
         for _ in range(2):
             stamps = self._stamps(basis, stars)
             wide = self._stamps(basis, stars, int(np.ceil(3.0 * sigma)))
             solution = self._fit(basis, smoothed(wide, sigma))
-            solutions.append(with_residuals(solution, stamps, self.options.fit))
+            solution, rest = with_residuals(solution, stamps, self.options.fit)
+            solutions.append(solution)
+            left.append(rest)
             basis = self._informed(solution)
         plain, informed = solutions
-        residuals = informed.median_residual, plain.median_residual
-        log.info("median star residual %.3f with the PSFs' kernel, %.3f without", *residuals)
+        log.info("left on the stars: %.3f without the PSFs' kernel, %.3f with it", *left)
         asked = self.options.basis.from_psf is True
-        return informed if asked or residuals[0] <= _PREFERENCE * residuals[1] else plain
+        return informed if asked or left[1] <= left[0] else plain
 
     def _stamps(self, basis, stars, wider=0):
         return cut_stamps(

@@ -49,7 +49,7 @@ class Background:
         return bool(np.median(self.level[::8, ::8]) < 5.0 * np.median(self.rms[::8, ::8]))
 
 
-def estimate_background(image, excluded=None, *, cell=None, passes=2):
+def estimate_background(image, excluded=None, *, cell=None, passes=2, difference=False):
     """Sky level and rms maps.
 
     In each cell of a mesh the pixels are clipped at 3 sigma about their median; the median is the
@@ -66,6 +66,10 @@ def estimate_background(image, excluded=None, *, cell=None, passes=2):
         Side of a cell, px; default a quarter of the shorter axis within 32 and 128.
     passes
         Rounds of masking sources.
+    difference
+        Whether it is a difference image. With hardly a source in it the level may come from the
+        means of small blocks, all of them: a quarter of the error that a sample of pixels has,
+        which matters where faint sources are summed over many pixels.
 
     Raises
     ------
@@ -83,6 +87,8 @@ def estimate_background(image, excluded=None, *, cell=None, passes=2):
     for _ in range(passes):
         sources = _source_blocks(blocks, mesh, level, rms)
         level, rms = mesh.statistics(sampled, sources, level)
+    if difference:
+        level = _level_of_blocks(blocks, sources, mesh, level)
     blank = np.isfinite(image)
     blank[_pixels_of(sources, image.shape)] = False
     return Background(mesh, level, rms, blank)
@@ -110,6 +116,24 @@ def noise_correlation(image, background, clip=4.0):
     along_x = np.nanmean(first[:, 1:] * first[:, :-1])
     along_y = np.nanmean(first * second)
     return float(0.5 * (along_x + along_y) / variance)
+
+
+def _level_of_blocks(blocks, sources, mesh, level):
+    """The level of each cell from the medians of its blocks' means."""
+    y, x = mesh.axes
+    count_y, count_x = (n // axis.n for n, axis in zip(blocks.shape, mesh.axes, strict=True))
+    rest = np.where(
+        sources, np.float32(np.inf), blocks - mesh.expand(level, smooth=True, step=_BLOCK)
+    )
+    rest[np.isnan(rest)] = np.inf
+    rows, columns = (
+        np.linspace(0, n, axis.n + 1)[:-1, None].astype(int) + np.arange(count)
+        for n, axis, count in zip(blocks.shape, mesh.axes, (count_y, count_x), strict=True)
+    )
+    cells = rest[rows[:, None, :, None], columns[None, :, None, :]].reshape(y.n * x.n, -1)
+    median, _, count = _clipped_statistics(cells)
+    poor = count < max(10, 0.05 * cells.shape[1])
+    return level + np.where(poor, 0.0, median).reshape(mesh.counts).astype(np.float32)
 
 
 class _Mesh:

@@ -94,7 +94,9 @@ def without_background(exposure, cell):
         return exposure
     unusable = exposure.mask.any(*UNUSABLE)
     cell = min(cell, max(min(exposure.shape) // 2, 32))
-    level = estimate_background(exposure.image, unusable, cell=cell, passes=1).level
+    level = estimate_background(
+        exposure.image, unusable, cell=cell, passes=1, difference=True
+    ).level
     rms = float(np.std(level[::8, ::8]))
     return exposure.replace(
         image=np.where(exposure.mask.any("NO_DATA"), np.float32(0), exposure.image - level),

@@ -13,7 +13,7 @@ BETA = 2.0
 DEFAULT_SIGMAS = (0.7, 1.5, 3.0, 6.0)
 DEFAULT_DEGREES = (4, 2, 2, 0)
 """As in the LSST stack, and a wide Gaussian for the wings, which differ with the seeing."""
-SIZE_LIMITS = (21, 35)
+SIZE_LIMITS = (21, 51)
 
 _ZERO_SUM = 1e-6
 """A sum below this fraction of the norm counts as zero."""
@@ -79,7 +79,7 @@ def scaled_spec(sigma_science, sigma_template, *, degrees=DEFAULT_DEGREES, size_
     degrees
         Polynomial degree of each Gaussian.
     size_factor
-        The kernel is this many times the widest sigma across, within 21 to 35 px.
+        The kernel is this many times the widest sigma across, within 21 to 51 px.
 
     Returns
     -------

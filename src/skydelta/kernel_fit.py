@@ -126,18 +126,28 @@ def smoothed(stamps, sigma):
 
 
 def with_residuals(solution, stamps, options=None):
-    """A solution whose residuals are those on other stamps of the same stars."""
+    """A solution with the residuals on other stamps of the same stars, and what it leaves there.
+
+    Returns
+    -------
+    KernelSolution
+    float
+        Median rms of the stars used in units of the target's noise alone: what a kernel makes of
+        the source's noise counts, or of two kernels the noisier would look the better.
+    """
     options, n = options or FitOptions(), len(solution.used)
     stamps = stamps.first(n)
     noise = NoiseModel(stamps, options.model_error)
     kernel = solution.kernel
-    noise.add_source(kernel.sum, _noise_power(kernel, stamps.source_correlation))
     model = convolved_with(stamps.source, kernel.at(stamps.x, stamps.y)).reshape(n, -1)
     rest = stamps.target.reshape(n, -1) - model
     rest -= kernel.background.at(stamps.x, stamps.y)[:, None]
     core = _core_pixels(stamps.target.shape[-1])
     level = model - median_rows(model, noise.good)
-    return replace(solution, residual=_core_rms(rest, noise.variance(level), noise.good, core))
+    left = _core_rms(rest, noise.variance(level), noise.good, core)
+    noise.add_source(kernel.sum, _noise_power(kernel, stamps.source_correlation))
+    residual = _core_rms(rest, noise.variance(level), noise.good, core)
+    return replace(solution, residual=residual), float(np.median(left[solution.used]))
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,13 @@ import numpy as np
 from scipy import fft, linalg
 
 from skydelta.psf import grid_nodes, resize_stamps, shift_stamps
-from skydelta.whitening import transform
+from skydelta.whitening import centred, transform
 
 RIDGE = 1e-5
 """Of the source's power: frequencies it holds less of than 0.3 % are not amplified further."""
+
+
+_LARGEST = 35
 
 
 def matching_kernel(source, target, size, ridge=RIDGE):
@@ -28,6 +31,9 @@ def matching_kernel(source, target, size, ridge=RIDGE):
     ridge
         Added to the diagonal of the normal matrix, in units of sum source^2.
 
+    Beyond 35 px the support hardly limits the kernel, and it is taken from the quotient of the
+    transforms with the same ridge: a system of thousands of unknowns would give no more.
+
     Returns
     -------
     ndarray
@@ -35,6 +41,9 @@ def matching_kernel(source, target, size, ridge=RIDGE):
     """
     n = fft.next_fast_len(source.shape[-1] + max(target.shape[-1], size) + size, real=True)
     from_hat, to_hat = transform(source, n), transform(target, n)
+    if size > _LARGEST:
+        power = np.abs(from_hat) ** 2
+        return centred(np.conj(from_hat) * to_hat / (power + ridge * power.mean()), size)
     auto = fft.ifft2(np.abs(from_hat) ** 2).real
     cross = fft.ifft2(np.conj(from_hat) * to_hat).real
     matrix = _block_toeplitz(auto, size)
@@ -56,7 +65,9 @@ def _block_toeplitz(auto, size):
 
 
 def psf_kernels(source, target, shape, size, nodes=5, shift=None):
-    """Unit-sum kernels between two PSFs at nodes x nodes places of an image.
+    """Kernels between two PSFs at nodes x nodes places of an image.
+
+    Their sums differ from 1 by what the wings beyond the stamps hold.
 
     Parameters
     ----------
@@ -86,7 +97,7 @@ def psf_kernels(source, target, shape, size, nodes=5, shift=None):
     if shift is not None:
         stamps[1] = shift_stamps(stamps[1], *shift(x, y))
     kernels = np.stack([matching_kernel(a, b, size) for a, b in zip(*stamps, strict=True)])
-    return x, y, kernels / kernels.sum(axis=(1, 2), keepdims=True)
+    return x, y, kernels
 
 
 def _tapered(stamps, width):

@@ -37,8 +37,8 @@ _NODES, _ORDER = 4, 2
 """Places along each axis and degree of the polynomials that PSF kernels, and in image space all
 filters, are given on."""
 
-_KERNEL_SIZE = 33
-"""Width, px, of the kernel between the two PSFs."""
+_KERNEL_FWHM, _KERNEL_LIMITS = 7.0, (33, 51)
+"""Width of the kernel between the two PSFs: so many times the larger FWHM, within limits in px."""
 
 _TILE = 768
 """Size of the transforms, px. The kernel varies within a tile; only whitening and PSF do not."""
@@ -82,7 +82,7 @@ def zogy(science, template, noise_correlation, options, catalogue=None):
     stars = kernel_stars(science, template, half, half, options.stars, catalogue)
     registration = register(science, template, stars, min_stars=options.fit.min_stars)
     ratio = registration.flux_ratio
-    kernel = _psf_kernel(pair, registration)
+    kernel = _psf_kernel(pair, registration, max(fwhms))
     mask = Mask(*difference_mask(science, template, np.abs(kernel.middle)))
     planes, residual = _Planes.of(pair, mask, kernel, options.background_cell)
     field = _FilterField(pair, mask, kernel, ratio, noise_correlation)
@@ -101,7 +101,7 @@ def zogy(science, template, noise_correlation, options, catalogue=None):
         meta={
             **exposure.meta,
             **_cards(registration, template, fwhms, shift_rms, options),
-            "RESBGRMS": (residual, "[count] rms of the background that was taken off"),
+            "RESBGRMS": (residual, "[count] rms of the background taken off"),
         }
     )
     return Difference(
@@ -122,11 +122,12 @@ def _fwhm(exposure):
     return exposure.psf.compute_shape((nx - 1) / 2, (ny - 1) / 2).fwhm
 
 
-def _psf_kernel(pair, registration):
+def _psf_kernel(pair, registration, fwhm):
     """K = beta P_n / P_r, shifted as the stars are, as a polynomial of the position."""
     shape = pair[0].shape
     psfs = pair[1].psf, pair[0].psf
-    x, y, kernels = psf_kernels(*psfs, shape, _KERNEL_SIZE, _NODES, registration.shift)
+    size = int(np.clip(int(_KERNEL_FWHM * fwhm) | 1, *_KERNEL_LIMITS))
+    x, y, kernels = psf_kernels(*psfs, shape, size, _NODES, registration.shift)
     return SpatialKernel.through(x, y, kernels * registration.flux_ratio, _ORDER, shape)
 
 
@@ -151,7 +152,9 @@ class _Planes:
         if cell is not None:
             # Stars are gone from it: the background of both images is nowhere better seen.
             cell = min(cell, max(min(science.shape) // 2, 32))
-            level = estimate_background(difference, void, cell=cell, passes=1).level
+            level = estimate_background(
+                difference, void, cell=cell, passes=1, difference=True
+            ).level
             residual = float(np.std(level[::8, ::8]))
             difference -= level
         # Where the difference is void it is made smooth: a saturated star, a bad column, a hole
@@ -366,13 +369,13 @@ def _cards(registration, template, fwhms, shift_rms, options):
         "KSUMERR": (registration.flux_ratio_error, "its standard error"),
         "KFLUXERR": (
             registration.flux_ratio_error / registration.flux_ratio,
-            "relative flux error of the matched template",
+            "relative flux error, matched template",
         ),
         "KNSTAR": (used, "stars of flux ratio and registration"),
         "KNREJ": (registration.stars["used"].size - used, "stars rejected"),
         "SHIFTORD": (registration.order, "degree of the registration's polynomial"),
-        "ASTRMSX": (shift_rms[0], "[pix] registration noise of the score along x"),
-        "ASTRMSY": (shift_rms[1], "[pix] registration noise of the score along y"),
+        "ASTRMSX": (shift_rms[0], "[pix] registration noise along x"),
+        "ASTRMSY": (shift_rms[1], "[pix] registration noise along y"),
         "SCIFWHM": (fwhms[0], "[pix] FWHM of the science PSF"),
         "TMPFWHM": (fwhms[1], "[pix] FWHM of the template PSF"),
     }
