@@ -125,7 +125,8 @@ class TestNull:
         inside = ~difference.exposure.mask.any("NO_DATA")
         # The noise of the two is one and the same, which the fit, that takes it off, cannot know.
         assert difference.solution.kernel.sum == pytest.approx(1.0, abs=5e-3)
-        assert np.std(difference.exposure.image[inside]) < 0.25  # of unit noise
+        # Smoothed stamps say nothing of the highest frequencies.
+        assert np.std(difference.exposure.image[inside]) < 0.4  # of unit noise
         kernel = difference.solution.kernel.image(200, 200)
         half = kernel.shape[0] // 2
         assert kernel[half, half] == kernel.max()

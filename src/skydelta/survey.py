@@ -61,7 +61,8 @@ def located(config, folders):
     Returns
     -------
     dict
-        exposures, coadds, data, truth, overlap and simulate. The demo's tables stay as they are.
+        exposures, coadds, data, truth, overlap, simulate, and the star_catalogue if the kernel's
+        stars come from one. The demo's tables stay as they are.
 
     Raises
     ------
@@ -76,7 +77,11 @@ def located(config, folders):
     if overlap["tracts_mapping"]:
         name = "overlap.tracts_mapping"
         overlap["tracts_mapping"] = _found(overlap["tracts_mapping"], name, folders)
-    return paths | {"overlap": overlap}
+    stars = config["subtract"]["stars"]
+    catalogue = stars["catalogue"] if stars["source"] == "catalogue" else None
+    if catalogue:
+        catalogue = _found(catalogue, "subtract.stars.catalogue", folders)
+    return paths | {"overlap": overlap, "star_catalogue": catalogue}
 
 
 def load_survey(config):

@@ -112,6 +112,11 @@ def truth_table():
     return [PATHS["truth"]] if PATHS["truth"] else []
 
 
+def star_catalogue():
+    """The catalogue that the kernel's stars are taken from, if there is one."""
+    return [PATHS["star_catalogue"]] if PATHS["star_catalogue"] else []
+
+
 def more_memory(base):
     """Resource function: `base` MB, and as much again for each retry."""
     return lambda wildcards, attempt: base * attempt

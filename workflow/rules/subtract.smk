@@ -1,7 +1,8 @@
-"""Alard-Lupton subtraction.
+"""Subtraction, by the method of the configuration.
 
-Inputs: the exposure and its template. Output: subtracted_ID.fits, the raw difference in science
-counts, with the kernel solution (KERNBASE, KERNCOEF, KERNBACK, KERNGRID, KERNSTAR).
+Inputs: the exposure, its template and, where the kernel's stars come from one, the star catalogue.
+Output: subtracted_ID.fits, the difference in science counts with its kernel (KERNIMG, KERNFLD,
+KERNBACK, KERNGRID), stars (KERNSTAR) and, from some methods, score maps.
 """
 
 
@@ -9,6 +10,7 @@ rule subtract:
     input:
         science=science_files,
         template="results/deepDiff/v{visit}-f{band}/template_{visit}-{band}-det{detector}.fits",
+        catalogue=star_catalogue(),
     output:
         subtracted="results/deepDiff/v{visit}-f{band}/subtracted_{visit}-{band}-det{detector}.fits",
     log:

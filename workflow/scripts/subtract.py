@@ -15,7 +15,7 @@ with stage(snakemake):
     choices = subtract_options(snakemake.params.section)
     catalogue = None
     if choices.stars.source == "catalogue":
-        catalogue = read_catalogue(choices.stars.catalogue, science.band)
+        catalogue = read_catalogue(snakemake.input.catalogue, science.band)
     difference = subtract(
         science, template, noise_correlation, options=choices, catalogue=catalogue
     )

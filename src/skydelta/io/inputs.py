@@ -123,6 +123,13 @@ def left_out(template):
 def read_catalogue(path, band):
     """The catalogue that the kernel's stars are taken from.
 
+    Parameters
+    ----------
+    path
+        Its file, or an empty list if none is configured.
+    band
+        Whose fluxes.
+
     Raises
     ------
     InputError
