@@ -8,7 +8,6 @@ import pytest
 from scenes import (
     blank_sky,
     correlation,
-    gaussian_psf,
     gaussian_stamp,
     make_exposure,
     robust_sigma,
@@ -100,7 +99,7 @@ def distance(x, y):
 
 def sharpest(values, x, y, reach=3):
     """(x, y) of the highest pixel near a place, to a fraction of a pixel by parabolas of logs."""
-    j, i = int(round(y)), int(round(x))
+    j, i = round(float(y)), round(float(x))
     part = values[j - reach : j + reach + 1, i - reach : i + reach + 1]
     dj, di = np.unravel_index(np.argmax(part), part.shape)
     j, i = j + dj - reach, i + di - reach
@@ -319,7 +318,8 @@ class TestRegistrationNoise:
 class TestPixelPhase:
     @staticmethod
     def comet_psf(sigma, size=41):
-        stamp = 0.8 * gaussian_stamp(sigma, size) + 0.2 * gaussian_stamp(1.1 * sigma, size, 1.4, 0.9)
+        tail = gaussian_stamp(1.1 * sigma, size, 1.4, 0.9)
+        stamp = 0.8 * gaussian_stamp(sigma, size) + 0.2 * tail
         return GridPsf.constant(stamp / stamp.sum())
 
     @staticmethod

@@ -57,7 +57,7 @@ def assert_same(found, expected, tolerance=1e-9):
 
 
 class TestEquations:
-    """With F_r = 1 and F_n = beta; D over F_D is in the template's counts, ours in the science's."""
+    """With F_r = 1 and F_n = beta; theirs is in the template's counts, ours in the science's."""
 
     def test_difference(self, hats):
         """Equation (13), up to the phase of P_r, which D and P_D share."""

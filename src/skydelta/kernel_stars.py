@@ -49,9 +49,7 @@ class StarOptions:
     match_radius: float = 1.0
 
 
-def kernel_stars(
-    science, template, half, stamp_half, options=None, catalogue=None, background=None
-):
+def kernel_stars(science, template, half, stamp_half, options=None, catalogue=None):
     """Isolated unsaturated stars, spread over a grid of cells.
 
     Parameters
@@ -66,8 +64,6 @@ def kernel_stars(
         StarOptions.
     catalogue
         skydelta.io.star_catalogue.StarCatalogue where the options ask for one.
-    background
-        skydelta.background.Background of the image that is searched, if known.
 
     Returns
     -------
@@ -81,7 +77,7 @@ def kernel_stars(
         searched.variance,
         searched.mask,
         psf=searched.psf,
-        background=background,
+        passes=1,  # good stars stand out of a sky known to a per cent of its noise
         saturate=searched.saturate,
         threshold=min(options.min_snr, 10.0),
     )

@@ -39,6 +39,7 @@ def find_stars(
     psf=None,
     fwhm=None,
     background=None,
+    passes=2,
     saturate=np.inf,
     threshold=10.0,
     max_stars=2000,
@@ -59,7 +60,9 @@ def find_stars(
     fwhm
         px; default that of `psf`, or 4.
     background
-        Background of the image, estimated if not given.
+        Background of the image, estimated if not given ...
+    passes
+        ... with so many rounds of leaving its sources out.
     saturate
         Saturation level, counts on the scale of `image`.
     threshold
@@ -81,7 +84,7 @@ def find_stars(
     """
     if background is None:
         holes = mask.any(*_HOLES, *_SATURATED) if mask is not None else None
-        background = estimate_background(image, holes)
+        background = estimate_background(image, holes, passes=passes)
     if fwhm is None:
         fwhm = psf.compute_shape(*_middle(image.shape)).fwhm if psf is not None else _DEFAULT_FWHM
     usable, saturated = _pixel_flags(image, mask, saturate)

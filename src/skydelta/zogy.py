@@ -352,12 +352,14 @@ def _score_map(score, variance, field, exposure):
     weight = middle.matched_filter**2 / (middle.psf**2).sum()
     unusable = exposure.mask.any(*UNUSABLE).astype(np.float32)
     lost = convolve_local(unusable, lambda _x, _y: weight, weight.shape[0] // 2)
-    void = (lost > 1 - _MIN_GOOD_WEIGHT) | ~(variance > 0)
-    sigma = np.sqrt(np.maximum(variance, np.float32(1e-30)))
-    score /= sigma
-    sigma /= np.float32(middle.power)
-    score[void], sigma[void] = 0.0, np.inf
-    return ScoreMap(score, sigma)
+    power = np.float32(middle.power)
+    for row in range(0, ny, 64):  # in place, and what is read twice stays in the cache
+        rows = slice(row, row + 64)
+        void = (lost[rows] > 1 - _MIN_GOOD_WEIGHT) | ~(variance[rows] > 0)
+        sigma = np.sqrt(np.maximum(variance[rows], np.float32(1e-30)))
+        score[rows] = np.where(void, 0, score[rows] / sigma)
+        variance[rows] = np.where(void, np.inf, sigma / power)
+    return ScoreMap(score, variance)
 
 
 def _cards(registration, template, fwhms, shift_rms, options):
