@@ -40,9 +40,6 @@ filters, are given on."""
 _KERNEL_FWHM, _KERNEL_LIMITS = 7.0, (33, 51)
 """Width of the kernel between the two PSFs: so many times the larger FWHM, within limits in px."""
 
-_TILE = 768
-"""Size of the transforms, px. The kernel varies within a tile; only whitening and PSF do not."""
-
 _VARIANCE_CELL = 512
 
 _MIN_GOOD_WEIGHT = 0.5
@@ -274,7 +271,7 @@ def _in_tiles(planes, field, shift_rms):
         parts = _tile(planes, tile.grown(1), kernels, field.half, (rng, sigma), shift_rms)
         return tile, [tile.window * part for part in parts]
 
-    for tile, parts in map_tiles(filtered, blended_tiles(field.shape, field.half + 1, _TILE)):
+    for tile, parts in map_tiles(filtered, blended_tiles(field.shape, field.half + 1)):
         for plane, part in zip(out, parts, strict=True):
             plane[tile.inside] += part
     return out
