@@ -100,10 +100,10 @@ class TestWidths:
         assert scaled_spec(2.0, 2.0).sigmas == (0.7, 1.5, 3.0, 6.0)
 
     @pytest.mark.parametrize(
-        ("widest", "size"), [(1.0, 21), (3.0, 21), (4.0, 25), (4.2, 25), (5.0, 31), (9.0, 35)]
+        ("widest", "size"), [(1.0, 21), (3.0, 21), (4.0, 25), (4.2, 25), (5.0, 31), (9.0, 51)]
     )
     def test_size(self, widest, size):
-        """int(6 sigma) made odd, within 21 and 35 px."""
+        """int(6 sigma) made odd, within 21 and 51 px."""
         assert kernel_size((0.7, widest)) == size
 
 

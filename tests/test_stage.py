@@ -27,6 +27,7 @@ class Named(list):
 def snakemake(tmp_path):
     return SimpleNamespace(
         rule="subtract",
+        threads=1,
         input=Named(template="/far/away/b.fits", exposure="elsewhere/a.fits"),
         output=Named(one=str(tmp_path / "one.fits"), two=str(tmp_path / "two.fits")),
         log=Named(log=str(tmp_path / "logs" / "rule.log")),

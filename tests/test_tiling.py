@@ -13,10 +13,17 @@ KERNEL = gaussian_stamp(2.0, 21, dx=1.3, dy=-0.7, sigma_y=3.0, angle=0.4)
 HALF = KERNEL.shape[0] // 2
 
 
-def filtered(image, kernel=KERNEL, beyond="zero", transform=256, half=None):
+def tiles_of(shape, half, transform=256):
+    """The tiles for transforms of another size, px."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skydelta.tiling.TRANSFORM", transform)
+        return list(blended_tiles(shape, half))
+
+
+def filtered(image, kernel=KERNEL, beyond="zero"):
     out = np.zeros(image.shape, np.float32)
-    half = half or kernel.shape[0] // 2
-    for tile in blended_tiles(image.shape, half, transform):
+    half = kernel.shape[0] // 2
+    for tile in tiles_of(image.shape, half):
         out[tile.inside] += tile.window * filtered_tile(image, kernel, tile, half, beyond)
     return out
 
@@ -29,7 +36,7 @@ class TestWindows:
     @given(sizes, sizes, st.integers(0, 200), st.sampled_from([256, 512, 768]))
     def test_sum_to_one(self, ny, nx, half, transform):
         total = np.zeros((ny, nx))
-        for tile in blended_tiles((ny, nx), half, transform):
+        for tile in tiles_of((ny, nx), half, transform):
             assert tile.window.min() > 0
             assert tile.window.shape == total[tile.inside].shape
             total[tile.inside] += tile.window
@@ -38,14 +45,14 @@ class TestWindows:
     @settings(max_examples=60, deadline=None)
     @given(sizes, sizes, st.integers(0, 200), st.sampled_from([256, 512, 768]))
     def test_transforms_hold_output_and_margin(self, ny, nx, half, transform):
-        for tile in blended_tiles((ny, nx), half, transform):
+        for tile in tiles_of((ny, nx), half, transform):
             y0, y1, x0, x1 = tile.box
             assert 0 <= y0 < y1 <= ny
             assert 0 <= x0 < x1 <= nx
             assert max(y1 - y0, x1 - x0) + 2 * half <= tile.size
 
     def test_centres_are_those_of_the_tiles_without_blending_zones(self):
-        tiles = list(blended_tiles((200, 600), 20, 256))
+        tiles = tiles_of((200, 600), 20)
         assert len(tiles) > 3
         for tile in tiles:
             x = np.arange(tile.box[2], tile.box[3])
@@ -53,13 +60,13 @@ class TestWindows:
             assert tile.centre[0] == pytest.approx(0.5 * (inner[0] + inner[-1]), abs=0.5)
 
     def test_neighbours_blend_linearly(self):
-        first, second = list(blended_tiles((120, 300), 20, 256))[:2]
+        first, second = tiles_of((120, 300), 20)[:2]
         ramp = second.window[60, : 2 * BLEND]
         assert np.diff(ramp) == pytest.approx(1 / (2 * BLEND), abs=1e-6)
         assert first.window[60, -2 * BLEND :] == pytest.approx(1 - ramp, abs=1e-6)
 
     def test_grown(self):
-        tile = next(iter(blended_tiles((120, 300), 20, 256)))
+        tile = tiles_of((120, 300), 20)[0]
         y0, y1, x0, x1 = tile.box
         assert tile.grown(3).box == (y0 - 3, y1 + 3, x0 - 3, x1 + 3)
         assert tile.grown(3).size == tile.size
@@ -71,7 +78,6 @@ class TestFiltered:
     def test_zeros_beyond_the_edge(self, shape, half):
         image = white_noise(shape, 1).astype(np.float32)
         expected = fftconvolve(image, KERNEL, mode="same")
-        # The half width may be larger than the kernel needs; the kernel is padded to it.
         kernel = np.pad(KERNEL, half - HALF)
         assert filtered(image, kernel) == pytest.approx(expected, abs=2e-6)
 
@@ -100,7 +106,7 @@ class TestFiltered:
 
     def test_noise_is_that_of_the_generator(self):
         image = white_noise((100, 120), 1).astype(np.float32)
-        tile = next(iter(blended_tiles(image.shape, HALF, 256)))
+        tile = tiles_of(image.shape, HALF)[0]
         one, same, other = (
             tile_transform(image, tile, HALF, (np.random.default_rng(seed), 1.0))
             for seed in (1, 1, 2)

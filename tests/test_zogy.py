@@ -79,6 +79,14 @@ def pair(
     return images
 
 
+@pytest.fixture(autouse=True)
+def _few_places(request, monkeypatch):
+    """PSFs that do not vary need no fine grid of kernels."""
+    if request.cls is not TestSimulated:
+        monkeypatch.setattr("skydelta.zogy._NODES", 2)
+        monkeypatch.setattr("skydelta.zogy._ORDER", 1)
+
+
 @cache
 def plain(sigmas=(2.0, 1.6), image_space=False, photons=True):
     """The difference of a pair without events; not to be changed."""

@@ -9,8 +9,8 @@ from scipy import fft
 from skydelta.convolve import kernel_transform, padded_cut
 
 TRANSFORM = 768
-"""Size of the tiles' transforms, px. Larger ones waste less on their margins and need fewer filters;
-beyond this they leave the processor's cache."""
+"""Size of the tiles' transforms, px. Larger ones waste less on margins and need fewer filters, but
+leave the processor's cache."""
 
 BLEND = 24
 """Half width of the zone in which neighbouring tiles blend, px."""
