@@ -8,9 +8,12 @@ from scipy import fft
 
 from skydelta.convolve import kernel_transform, padded_cut
 
-TRANSFORM = 768
-"""Size of the tiles' transforms, px. Larger ones waste less on margins and need fewer filters, but
-leave the processor's cache."""
+SMALL, LARGE = 512, 768
+"""Sizes of the tiles' transforms, px. Larger ones waste less on margins and need fewer filters, but
+hold one filter over more of the image, and beyond this they leave the processor's cache."""
+
+LARGE_IMAGE = 3000
+"""From this length of an axis, px, a large tile is still a small part of the image."""
 
 BLEND = 24
 """Half width of the zone in which neighbouring tiles blend, px."""
@@ -64,7 +67,7 @@ def blended_tiles(shape, half):
     Tile
     """
     ny, nx = shape
-    size = TRANSFORM
+    size = LARGE if max(shape) >= LARGE_IMAGE else SMALL
     room = size - 2 * half - 2 * BLEND
     if room < 128:  # wide filters: a larger transform wastes less on its margins
         size, room = 2 * size, room + size
