@@ -16,7 +16,8 @@ HALF = KERNEL.shape[0] // 2
 def tiles_of(shape, half, transform=256):
     """The tiles for transforms of another size, px."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skydelta.tiling.TRANSFORM", transform)
+        patch.setattr("skydelta.tiling.SMALL", transform)
+        patch.setattr("skydelta.tiling.LARGE", transform)
         return list(blended_tiles(shape, half))
 
 
