@@ -486,7 +486,11 @@ def _left_out_errors(problem, equations, noise, used, fit):
         deviation[out] = ratio - 1.0
         expected[out] = flux_ratio_noise(weights[out], pure_weights[out], model)
     jackknife = np.sqrt((len(sums) - 1) * np.var(sums))
-    return excess_scatter(deviation[used], expected[used]), float(jackknife)
+    # A scatter known from few stars predicts with Student's variance, (n - 1) / (n - 3) times as
+    # large.
+    n = int(used.sum())
+    student = np.sqrt((n - 1) / max(n - 3, 1))
+    return student * excess_scatter(deviation[used], expected[used]), float(jackknife)
 
 
 def _raw_ratio(source, data, good):
