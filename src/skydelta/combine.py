@@ -6,6 +6,7 @@ import numpy as np
 
 from skydelta.background import estimate_background
 from skydelta.convolve import convolve_local, convolve_spatial
+from skydelta.fill import fill_holes
 from skydelta.mask import PLANES, UNUSABLE, Mask, add_planes
 from skydelta.photocalib import PhotoCalib
 from skydelta.whitening import noise_gain
@@ -45,12 +46,16 @@ def apply_kernel(science, template, kernel, noise_correlation=None, *, convolved
         convolved.
     """
     ny = science.shape[0]
+    moved = template if convolved == "template" else science
+    # Whatever stands in pixels without data must not travel with the kernel.
+    filled = fill_holes(moved.image, _missing(moved))
     if convolved == "template":
-        image = science.image - convolve_spatial(template.image, kernel)
-        moved = propagated_variance(template.variance, kernel, noise_correlation)
-        variance = science.variance + moved
+        image = science.image - convolve_spatial(filled, kernel)
+        variance = science.variance + propagated_variance(
+            template.variance, kernel, noise_correlation
+        )
     else:
-        image = convolve_spatial(science.image, kernel) - template.image
+        image = convolve_spatial(filled, kernel) - template.image
         variance = propagated_variance(science.variance, kernel) + template.variance
     for y0 in range(0, ny, 256):
         y1 = min(y0 + 256, ny)
