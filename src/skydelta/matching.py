@@ -10,13 +10,10 @@ import numpy as np
 from scipy import fft, linalg
 
 from skydelta.psf import grid_nodes, resize_stamps, shift_stamps
-from skydelta.whitening import centred, transform
+from skydelta.whitening import transform
 
 RIDGE = 1e-5
 """Of the source's power: frequencies it holds less of than 0.3 % are not amplified further."""
-
-
-_LARGEST = 35
 
 
 def matching_kernel(source, target, size, ridge=RIDGE):
@@ -31,9 +28,6 @@ def matching_kernel(source, target, size, ridge=RIDGE):
     ridge
         Added to the diagonal of the normal matrix, in units of sum source^2.
 
-    Beyond 35 px the support hardly limits the kernel, and it is taken from the quotient of the
-    transforms with the same ridge: a system of thousands of unknowns would give no more.
-
     Returns
     -------
     ndarray
@@ -41,9 +35,6 @@ def matching_kernel(source, target, size, ridge=RIDGE):
     """
     n = fft.next_fast_len(source.shape[-1] + max(target.shape[-1], size) + size, real=True)
     from_hat, to_hat = transform(source, n), transform(target, n)
-    if size > _LARGEST:
-        power = np.abs(from_hat) ** 2
-        return centred(np.conj(from_hat) * to_hat / (power + ridge * power.mean()), size)
     auto = fft.ifft2(np.abs(from_hat) ** 2).real
     cross = fft.ifft2(np.conj(from_hat) * to_hat).real
     matrix = _block_toeplitz(auto, size)

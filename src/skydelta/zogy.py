@@ -37,7 +37,7 @@ _NODES, _ORDER = 4, 2
 """Places along each axis and degree of the polynomials that PSF kernels, and in image space all
 filters, are given on."""
 
-_KERNEL_FWHM, _KERNEL_LIMITS = 7.0, (33, 51)
+_KERNEL_FWHM, _KERNEL_LIMITS = 7.0, (33, 43)
 """Width of the kernel between the two PSFs: so many times the larger FWHM, within limits in px."""
 
 _VARIANCE_CELL = 512
