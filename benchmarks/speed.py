@@ -222,8 +222,10 @@ def report(arguments, folders):
         if found:
             theirs.append(cpu_of(lambda: hotpants(folder, levels))[0])
     rows = [("subtract + decorrelate", ours)]
-    rows += [("hotpants", theirs), ("ratio", [a / b for a, b in zip(ours, theirs, strict=True)])]
-    table("as processes, CPU s", rows if found else rows[:1])
+    if found:
+        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+        rows += [("hotpants", theirs), ("ratio", ratios)]
+    table("as processes, CPU s", rows)
     print("  peak memory, MB:", ", ".join(f"{k} {v:.0f}" for k, v in peaks.items()))
     if not found:
         print("  hotpants is not on PATH")

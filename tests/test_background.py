@@ -7,6 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from skydelta.background import estimate_background, noise_correlation
 from skydelta.errors import BadImageError
+from skydelta.parallel import threads
 
 SIGMA = 5.0
 
@@ -108,3 +109,22 @@ def test_bad_pixels_in_every_block():
     image = noise((128, 128))
     image[::4, ::4] = np.nan
     assert np.median(estimate_background(image).rms) == pytest.approx(SIGMA, rel=0.05)
+
+
+def test_rows_are_those_of_the_maps():
+    image = add_stars(noise((300, 210)), 50) + 20
+    image[40:60, 30] = np.nan
+    background = estimate_background(image)
+    assert np.array_equal(background.level_of(70, 140), background.level[70:140])
+    rows = np.arange(3, 300, 7)
+    assert np.array_equal(background.blank_rows(rows), background.blank[rows])
+    assert not background.blank[40:60, 30].any()
+
+
+def test_threads_change_nothing():
+    image = add_stars(noise((700, 300)), 100)
+    one = estimate_background(image)
+    with threads(2):
+        two = estimate_background(image)
+    assert np.array_equal(one.level, two.level)
+    assert np.array_equal(one.blank, two.blank)

@@ -86,9 +86,9 @@ def test_local_asks_at_the_tile_centres():
         asked.append((x, y))
         return np.array([[len(asked)]], float)
 
-    out = convolve_local(np.ones((100, 250), np.float32), kernel_at, 0, tile=100)
-    assert asked == [(49.5, 49.5), (149.5, 49.5), (224.5, 49.5)]
-    assert out[0, ::100].tolist() == pytest.approx([1, 2, 3])
+    out = convolve_local(np.ones((100, 1250), np.float32), kernel_at, 0)
+    assert asked == [(255.5, 49.5), (767.5, 49.5), (1136.5, 49.5)]
+    assert out[0, ::512].tolist() == pytest.approx([1, 2, 3])
 
 
 @pytest.mark.parametrize("shape", [(10, 10), (512, 512), (1000, 700)])

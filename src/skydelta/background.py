@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from skydelta.errors import BadImageError
+from skydelta.parallel import map_strips
 
 _BLOCK = 4
 """Side of the blocks in which sources are looked for, px: about the width of a star."""
@@ -24,14 +25,36 @@ class Background:
         The cells.
     level_cells, rms_cells
         Their values, counts.
-    blank
-        bool, usable pixels without a detected source.
+    finite
+        bool, usable pixels.
+    sources
+        bool, one for each block of pixels: whether a source was found in it.
     """
 
     mesh: object
     level_cells: np.ndarray
     rms_cells: np.ndarray
-    blank: np.ndarray
+    finite: np.ndarray
+    sources: np.ndarray
+
+    def level_of(self, y0, y1):
+        """`level` in the rows y0 to y1 - 1."""
+        return self.mesh.expand(self.level_cells, smooth=True, rows=np.arange(y0, y1))
+
+    def blank_rows(self, rows):
+        """`blank` in the given rows."""
+        y, x = (
+            np.minimum(at // _BLOCK, count - 1)
+            for at, count in zip(
+                (rows, np.arange(self.finite.shape[1])), self.sources.shape, strict=True
+            )
+        )
+        return self.finite[rows] & ~self.sources[y][:, x]
+
+    @cached_property
+    def blank(self):
+        """bool, usable pixels without a detected source."""
+        return self.blank_rows(np.arange(len(self.finite)))
 
     @cached_property
     def level(self):
@@ -76,22 +99,43 @@ def estimate_background(image, excluded=None, *, cell=None, passes=2, difference
     BadImageError
         If no cell has enough usable pixels.
     """
-    image = np.array(image, np.float32)
-    if excluded is not None:
-        np.copyto(image, np.float32(np.nan), where=excluded)
     mesh = _Mesh(image.shape, cell or int(np.clip(min(image.shape) // 4, 32, 128)))
-    blocks = _block_means(image)
+    finite, blocks, sampled = _condensed(image, excluded, mesh)
     sources = np.zeros(blocks.shape, bool)
-    sampled = mesh.samples(image)
     level, rms = mesh.statistics(sampled, sources, None)
     for _ in range(passes):
         sources = _source_blocks(blocks, mesh, level, rms)
         level, rms = mesh.statistics(sampled, sources, level)
     if difference:
         level = _level_of_blocks(blocks, sources, mesh, level)
-    blank = np.isfinite(image)
-    blank[_pixels_of(sources, image.shape)] = False
-    return Background(mesh, level, rms, blank)
+    return Background(mesh, level, rms, finite, sources)
+
+
+def _condensed(image, excluded, mesh):
+    """What is needed of an image: usable pixels, means of blocks, and the pixels of the sample.
+
+    A mean is NaN where one of its pixels is not usable; an unusable pixel of the sample is inf.
+    """
+    ny, nx = image.shape
+    y, x = mesh.axes
+    finite = np.empty((ny, nx), bool)
+    blocks = np.empty((ny // _BLOCK, nx // _BLOCK), np.float32)
+    sampled = np.empty((y.sampled.size, x.sampled.size), np.float32)
+
+    def condense(y0, y1):
+        part = np.array(image[y0:y1], np.float32)
+        np.isfinite(part, out=finite[y0:y1])
+        if excluded is not None:
+            finite[y0:y1] &= ~excluded[y0:y1]
+        part[~finite[y0:y1]] = np.nan
+        blocks[y0 // _BLOCK : y1 // _BLOCK] = _block_means(part)
+        first, last = np.searchsorted(y.sampled, (y0, y1))
+        picked = part[np.ix_(y.sampled[first:last] - y0, x.sampled)]
+        picked[np.isnan(picked)] = np.inf
+        sampled[first:last] = picked
+
+    map_strips(condense, ny)
+    return finite, blocks, sampled
 
 
 def noise_correlation(image, background, clip=4.0):
@@ -144,13 +188,6 @@ class _Mesh:
         self.axes = [_CellAxis(length, cell) for length in shape]
         self.counts = tuple(axis.n for axis in self.axes)
 
-    def samples(self, image):
-        """The pixels sampled in all cells, inf where they are not finite."""
-        y, x = self.axes
-        picked = image[np.ix_(y.sampled, x.sampled)]
-        picked[np.isnan(picked)] = np.inf
-        return picked
-
     def by_cell(self, picked):
         """Sampled pixels as one row per cell."""
         y, x = self.axes
@@ -178,11 +215,17 @@ class _Mesh:
         )
         return _despiked(median if level is None else median + level), _median_of_nine(rms)
 
-    def expand(self, mesh, *, smooth, step=1):
-        """float32 map through the cells' values, at every pixel or at blocks of `step` pixels."""
+    def expand(self, mesh, *, smooth, step=1, rows=None):
+        """float32 map through the cells' values, at every pixel or at blocks of `step` pixels.
+
+        Of all rows of them or of those given.
+        """
+        at = [np.arange(length // step) for length in self.shape]
+        if rows is not None:
+            at[0] = rows
         wy, wx = (
-            axis.matrix(np.arange(length // step) * step + 0.5 * (step - 1), smooth)
-            for axis, length in zip(self.axes, self.shape, strict=True)
+            axis.matrix(a * step + 0.5 * (step - 1), smooth)
+            for axis, a in zip(self.axes, at, strict=True)
         )
         return wy @ mesh @ wx.T
 
@@ -271,9 +314,11 @@ def _median_of_nine(mesh):
 
 def _block_means(image):
     """Means of blocks of pixels; NaN where one of them is."""
-    ny, nx = (n // _BLOCK * _BLOCK for n in image.shape)
-    blocks = sum(image[k:ny:_BLOCK, :nx] for k in range(_BLOCK))
-    return sum(blocks[:, k::_BLOCK] for k in range(_BLOCK)) / np.float32(_BLOCK**2)
+    ny, nx = (n // _BLOCK for n in image.shape)
+    rows = image[: ny * _BLOCK, : nx * _BLOCK].reshape(ny, _BLOCK, nx * _BLOCK).sum(axis=1)
+    # As a product with a vector: numpy sums along short axes slowly.
+    mean = np.full(_BLOCK, 1.0 / _BLOCK**2, np.float32)
+    return (rows.reshape(-1, _BLOCK) @ mean).reshape(ny, nx)
 
 
 def _source_blocks(blocks, mesh, level, rms, threshold=3.0):
@@ -289,12 +334,3 @@ def _source_blocks(blocks, mesh, level, rms, threshold=3.0):
     middle = np.median(known)
     noise = 1.4826 * np.median(np.abs(known - middle))
     return binary_dilation(excess > middle + threshold * noise, np.ones((3, 3), bool))
-
-
-def _pixels_of(blocks, shape):
-    """(ny, nx) bool of an image from its blocks; the last blocks reach to the edge."""
-    y, x = (
-        np.minimum(np.arange(n) // _BLOCK, count - 1)
-        for n, count in zip(shape, blocks.shape, strict=True)
-    )
-    return blocks[y][:, x]

@@ -10,9 +10,13 @@ import numpy as np
 
 from skydelta.kernel import SpatialKernel
 from skydelta.kernel_basis import basis_transform, gaussian_basis, profiles
+from skydelta.parallel import map_strips
 from skydelta.polynomial import degree_of
 from skydelta.psf import grid_nodes
 from skydelta.whitening import convolve_stamps
+
+_BATCH = 32
+"""Stamps a thread takes at a time."""
 
 
 class Basis:
@@ -59,8 +63,13 @@ class Basis:
         """
         n, inner = len(source), source.shape[-1] - 2 * self.half
         out = np.empty((n, len(self) + 1, inner * inner))
-        self._convolve(source, x, y, out[:, :-1])
         out[:, -1] = 1.0
+
+        def convolve(first, last):
+            rows = slice(first, last)
+            self._convolve(source[rows], x[rows], y[rows], out[rows, :-1])
+
+        map_strips(convolve, n, _BATCH)
         return out
 
     def _convolve(self, source, x, y, out):
@@ -130,7 +139,11 @@ class GaussianBasis(Basis):
         for k, (m, i, j) in enumerate(spec.terms):
             np.matmul(bands[m][j], along_x[m][i], out=raw[:, k])
         flat = raw.reshape(len(source), len(spec.terms), inner * inner)
-        np.matmul(basis_transform(spec), flat, out=out)
+        np.matmul(self._transform, flat, out=out)
+
+    @cached_property
+    def _transform(self):
+        return basis_transform(self.spec)
 
 
 def _band_matrix(profile, inner, width):

@@ -3,15 +3,28 @@
 import logging
 
 import numpy as np
+from scipy import fft
 
 from skydelta.background import estimate_background
-from skydelta.convolve import convolve_local, convolve_spatial
+from skydelta.convolve import (
+    convolve_local,
+    convolve_spatial,
+    convolve_tile,
+    kernel_transform,
+    padded_cut,
+    tile_size,
+    tiles,
+)
 from skydelta.fill import fill_holes
 from skydelta.mask import PLANES, UNUSABLE, Mask, add_planes
+from skydelta.parallel import map_tiles
 from skydelta.photocalib import PhotoCalib
 from skydelta.whitening import noise_gain
 
 log = logging.getLogger(__name__)
+
+_MASK_TILE = 128
+"""Bad pixels are sparse: most small tiles hold none and need no transform."""
 
 CONVOLVED = ("template", "science")
 
@@ -180,7 +193,7 @@ def difference_mask(science, template, magnitude, convolved="template"):
     bits = science.mask.canonical().array.copy()
     moved, other = (template, science) if convolved == "template" else (science, template)
     magnitude = magnitude / magnitude.sum()
-    lost = _reach(_missing(moved), magnitude, _MISSING_WEIGHT, outside=1.0)
+    lost = _reach(_missing(moved), magnitude, _MISSING_WEIGHT, outside=True)
     if convolved == "science":
         lost |= _missing(other)
     bits[lost] |= np.int32((1 << planes["NO_DATA"]) | (1 << planes["EDGE"]))
@@ -197,12 +210,21 @@ def _missing(exposure):
     return exposure.mask.any("NO_DATA", "BAD") | ~np.isfinite(exposure.variance)
 
 
-def _reach(bad, magnitude, limit, outside=0.0):
+def _reach(bad, magnitude, limit, outside=False):
     """Where more than `limit` of the kernel's magnitude falls on bad pixels."""
-    if not bad.any() and outside == 0.0:
-        return np.zeros(bad.shape, bool)
     half = magnitude.shape[0] // 2
-    padded = np.pad(bad.astype(np.float32), half, constant_values=np.float32(outside))
-    share = convolve_local(padded, lambda _x, _y: magnitude, half)
-    cut = slice(half, -half) if half else slice(None)
-    return share[cut, cut] > limit
+    size = tile_size(bad.shape, half, _MASK_TILE)
+    hat = kernel_transform(magnitude, size)
+    out = np.zeros(bad.shape, bool)
+
+    def reach(box):
+        y0, y1, x0, x1 = box
+        cut = padded_cut(bad, *box, half, value=outside)
+        if cut.any():
+            transform = fft.rfft2(cut.astype(np.float32), s=(size, size))
+            share = convolve_tile(transform, hat, size, (y1 - y0, x1 - x0), half)
+            np.greater(share, limit, out=out[y0:y1, x0:x1])
+
+    for _ in map_tiles(reach, tiles(bad.shape, half, size)):
+        pass
+    return out

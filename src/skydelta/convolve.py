@@ -31,8 +31,8 @@ def tiles(shape, half, tile=TILE):
             yield y0, min(y0 + step, ny), x0, min(x0 + step, nx)
 
 
-def padded_cut(image, y0, y1, x0, x1, half):
-    """image[y0 - half : y1 + half, x0 - half : x1 + half], zero outside the image."""
+def padded_cut(image, y0, y1, x0, x1, half, value=0):
+    """image[y0 - half : y1 + half, x0 - half : x1 + half], with `value` outside the image."""
     ny, nx = image.shape
     ya, yb, xa, xb = max(y0 - half, 0), min(y1 + half, ny), max(x0 - half, 0), min(x1 + half, nx)
     cut = image[ya:yb, xa:xb]
@@ -41,6 +41,7 @@ def padded_cut(image, y0, y1, x0, x1, half):
     return np.pad(
         cut,
         ((ya - (y0 - half), (y1 + half) - yb), (xa - (x0 - half), (x1 + half) - xb)),
+        constant_values=value,
     )
 
 
@@ -119,7 +120,7 @@ def convolve_spatial(image, kernel):
     return out
 
 
-def convolve_local(image, kernels_at, half, *, tile=TILE):
+def convolve_local(image, kernels_at, half):
     """Convolution with one kernel a tile, that of the tile's centre.
 
     Parameters
@@ -136,7 +137,7 @@ def convolve_local(image, kernels_at, half, *, tile=TILE):
     ndarray
         (ny, nx) float32.
     """
-    size = tile_size(image.shape, half, tile)
+    size = tile_size(image.shape, half)
     out = np.empty(image.shape, np.float32)
 
     def convolve(box):

@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.ndimage import uniform_filter
 
+from skydelta.parallel import map_tiles
+
 _BLOCK = 128
 _WIDTHS = (5, 17, 53)
 _MARGIN = _WIDTHS[-1] // 2
@@ -30,16 +32,25 @@ def fill_holes(image, bad):
         return image
     out = image.copy()
     ny, nx = image.shape
-    for y0 in range(0, ny, _BLOCK):
-        for x0 in range(0, nx, _BLOCK):
-            inner = np.s_[y0 : y0 + _BLOCK, x0 : x0 + _BLOCK]
-            if not bad[inner].any():
-                continue
-            ya, xa = max(y0 - _MARGIN, 0), max(x0 - _MARGIN, 0)
-            outer = np.s_[ya : y0 + _BLOCK + _MARGIN, xa : x0 + _BLOCK + _MARGIN]
-            filled = _interpolated(image[outer], bad[outer])
-            cut = np.s_[y0 - ya : y0 - ya + _BLOCK, x0 - xa : x0 - xa + _BLOCK]
-            out[inner] = np.where(bad[inner], filled[cut], out[inner])
+
+    def fill(corner):
+        y0, x0 = corner
+        holes = np.nonzero(bad[y0 : y0 + _BLOCK, x0 : x0 + _BLOCK])
+        if not holes[0].size:
+            return
+        (ya, yb), (xa, xb) = (
+            (c + int(h.min()), c + int(h.max()) + 1) for c, h in zip(corner, holes, strict=True)
+        )
+        inner = np.s_[ya:yb, xa:xb]
+        top, left = max(ya - _MARGIN, 0), max(xa - _MARGIN, 0)
+        outer = np.s_[top : yb + _MARGIN, left : xb + _MARGIN]
+        filled = _interpolated(image[outer], bad[outer])
+        cut = filled[ya - top : yb - top, xa - left : xb - left]
+        np.copyto(out[inner], cut, where=bad[inner])
+
+    corners = ((y0, x0) for y0 in range(0, ny, _BLOCK) for x0 in range(0, nx, _BLOCK))
+    for _ in map_tiles(fill, corners):
+        pass
     return out
 
 

@@ -6,6 +6,10 @@ import numpy as np
 from scipy import linalg
 
 from skydelta.errors import BadKernelError
+from skydelta.parallel import map_strips
+
+_BATCH = 32
+"""Stamps a thread takes at a time."""
 
 _WORST_RCOND = 1e-13
 """Below this reciprocal condition number directions without information are left out."""
@@ -23,10 +27,14 @@ def normal_equations(design, data, weights):
     """
     count = design.shape[1]
     matrices, vectors = np.empty((len(design), count, count)), np.empty((len(design), count))
-    for k, stamp in enumerate(design):  # one stamp at a time stays in the cache
-        weighted = stamp * weights[k]
-        np.matmul(weighted, stamp.T, out=matrices[k])
-        np.matmul(weighted, data[k], out=vectors[k])
+
+    def accumulate(first, last):
+        for k in range(first, last):  # one stamp at a time stays in the cache
+            weighted = design[k] * weights[k]
+            np.matmul(weighted, design[k].T, out=matrices[k])
+            np.matmul(weighted, data[k], out=vectors[k])
+
+    map_strips(accumulate, len(design), _BATCH)
     return matrices, vectors
 
 

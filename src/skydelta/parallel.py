@@ -1,4 +1,4 @@
-"""Threads for the tiles of an image.
+"""Threads for the tiles and strips of an image.
 
 Transforms and array arithmetic release Python's lock, so tiles run side by side in threads that
 share the image. Results come in the order of the tiles whatever the number of threads: the same
@@ -53,3 +53,30 @@ def map_tiles(function, items):
         while waiting:
             yield waiting.pop(0).result()
             waiting += [pool.submit(function, item) for item in islice(items, 1)]
+
+
+def map_strips(function, length, step=256):
+    """Results, in order, of a function of the first and one past the last row of each strip.
+
+    A strip stays in the processor's cache through all that is done with it, which several passes
+    over a whole image do not.
+
+    Parameters
+    ----------
+    function
+        Of (y0, y1); what it writes to must be its own rows.
+    length
+        Number of rows.
+    step
+        Rows of a strip.
+
+    Returns
+    -------
+    list
+    """
+    return list(
+        map_tiles(
+            lambda y0: function(y0, min(y0 + step, length)),
+            range(0, length, step),
+        )
+    )

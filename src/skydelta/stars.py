@@ -4,9 +4,13 @@ Every star of an image has the shape of its PSF, so stars form a clump in size a
 galaxies, blends and cosmic rays scatter around it.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from skydelta.background import estimate_background
+from skydelta.mask import Mask
+from skydelta.parallel import map_strips, map_tiles
 from skydelta.polynomial import chebyshev
 from skydelta.psf import FWHM_PER_SIGMA, grid_nodes
 
@@ -29,6 +33,9 @@ _CLUMP_WIDTH = 2.0
 """Distance in units of that scatter beyond which a source counts little as a star."""
 
 _DEFAULT_FWHM = 4.0
+
+_BATCH = 128
+"""Sources measured at a time: their stamps stay in the cache."""
 
 
 def find_stars(
@@ -87,11 +94,10 @@ def find_stars(
         background = estimate_background(image, holes, passes=passes)
     if fwhm is None:
         fwhm = psf.compute_shape(*_middle(image.shape)).fwhm if psf is not None else _DEFAULT_FWHM
-    usable, saturated = _pixel_flags(image, mask, saturate)
-    sky_free = np.where(usable, image - background.level, np.float32(0))
-    x, y, height = _peaks(sky_free, variance, background.blank, fwhm, threshold)
+    planes = _Planes.of(image, mask, saturate, background)
+    x, y, height = _peaks(planes.sky_free, variance, background, fwhm, threshold)
     peaks = x, y, height, _crowding(x, y, height, isolation or 4.0 * fwhm)
-    stars = _measure(sky_free, variance, usable, saturated, peaks, fwhm, max_stars)
+    stars = _measure(planes, variance, peaks, fwhm, max_stars)
     stars["isolated"] = stars["crowding"] < max_crowding
     stars["stellarity"] = _stellarity(stars, psf, image.shape)
     stars["usable"] = (
@@ -109,59 +115,97 @@ def _middle(shape):
     return (shape[1] - 1) / 2.0, (shape[0] - 1) / 2.0
 
 
-def _pixel_flags(image, mask, saturate):
-    """Two bool planes: pixels with a value, and saturated pixels."""
-    usable = np.isfinite(image)
-    saturated = image >= saturate
-    if mask is not None:
-        usable &= ~mask.any(*_HOLES)
-        saturated |= mask.any(*_SATURATED)
-    return usable, saturated
+@dataclass(frozen=True)
+class _Planes:
+    """What the search looks at, each (ny, nx)."""
+
+    sky_free: np.ndarray
+    usable: np.ndarray
+    saturated: np.ndarray
+
+    @classmethod
+    def of(cls, image, mask, saturate, background):
+        """Sky taken off, pixels with a value and saturated pixels told, strip by strip."""
+        sky_free = np.empty(image.shape, np.float32)
+        usable, saturated = np.empty(image.shape, bool), np.empty(image.shape, bool)
+
+        def prepare(y0, y1):
+            rows = slice(y0, y1)
+            np.isfinite(image[rows], out=usable[rows])
+            np.greater_equal(image[rows], saturate, out=saturated[rows])
+            if mask is not None:
+                part = Mask(mask.array[rows], mask.planes)
+                usable[rows] &= ~part.any(*_HOLES)
+                saturated[rows] |= part.any(*_SATURATED)
+            sky_free[rows] = image[rows] - background.level_of(y0, y1)
+            sky_free[rows][~usable[rows]] = 0
+
+        map_strips(prepare, len(image))
+        return cls(sky_free, usable, saturated)
 
 
-def _peaks(sky_free, variance, blank, fwhm, threshold):
+def _peaks(sky_free, variance, background, fwhm, threshold):
     """Local maxima of the image smoothed to the width of a star: x, y (int) and height."""
     smooth = gaussian_smooth(sky_free, fwhm / FWHM_PER_SIGMA)
+    ny = len(smooth)
     # Noise of the smoothed image over that of a pixel, measured: it knows of correlated noise.
-    rows = slice(None, None, max(1, sky_free.shape[0] // 512))
+    rows = np.arange(0, ny, max(1, ny // 512))
     ratio = smooth[rows] / np.sqrt(variance[rows])
-    sky = ratio[blank[rows] & np.isfinite(ratio)]
-    factor = 1.4826 * np.median(np.abs(sky))
+    sky = ratio[background.blank_rows(rows) & np.isfinite(ratio)]
+    factor = threshold * 1.4826 * np.median(np.abs(sky))
     with np.errstate(invalid="ignore"):  # the variance of an unusable pixel is NaN
-        limit = threshold * factor * np.sqrt(np.nanmin(variance[rows]))
-    inner = smooth[1:-1, 1:-1]
-    y, x = (a + 1 for a in np.nonzero(inner > limit))
-    height = smooth[y, x]
-    highest = height > threshold * factor * np.sqrt(variance[y, x])
-    y, x, height = y[highest], x[highest], height[highest]
-    top = np.ones(len(x), bool)
-    for dy, dx in ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)):
-        neighbour = smooth[y + dy, x + dx]
-        # Of equal neighbours the first in reading order is the peak.
-        top &= height > neighbour if (dy, dx) > (0, 0) else height >= neighbour
-    return x[top], y[top], height[top]
+        limit = factor * np.sqrt(np.nanmin(variance[rows]))
+
+    def search(y0, y1):
+        y0, y1 = max(y0, 1), min(y1, ny - 1)
+        y, x = np.nonzero(smooth[y0:y1, 1:-1] > limit)
+        y, x = y + y0, x + 1
+        height = smooth[y, x]
+        highest = height > factor * np.sqrt(variance[y, x])
+        y, x, height = y[highest], x[highest], height[highest]
+        top = np.ones(len(x), bool)
+        for dy, dx in ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)):
+            neighbour = smooth[y + dy, x + dx]
+            # Of equal neighbours the first in reading order is the peak.
+            top &= height > neighbour if (dy, dx) > (0, 0) else height >= neighbour
+        return x[top], y[top], height[top]
+
+    found = map_strips(search, ny)
+    return tuple(np.concatenate(part) for part in zip(*found, strict=True))
 
 
 def gaussian_smooth(image, sigma, truncate=3.0):
     """Image convolved with a Gaussian of unit sum, zero outside; float32."""
-    from scipy.ndimage import gaussian_filter1d
-
     radius = int(truncate * sigma + 0.5)
-    offsets = np.arange(-radius, radius + 1)
-    kernel = np.exp(-0.5 * (offsets / sigma) ** 2).astype(np.float32)
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2).astype(np.float32)
     kernel /= kernel.sum()
-    along_x = gaussian_filter1d(image, sigma, axis=1, mode="constant", truncate=truncate)
-    # Columns as products with a banded matrix: several times faster than a strided filter.
-    ny, chunk = image.shape[0], 64
+    # As products with banded matrices: several times faster than a filter along either axis.
+    chunk, (ny, nx) = 64, image.shape
     band = np.zeros((chunk, chunk + 2 * radius), np.float32)
     for row in range(chunk):
         band[row, row : row + kernel.size] = kernel
-    smooth = np.empty_like(along_x)
-    for start in range(0, ny, chunk):
-        stop = min(start + chunk, ny)
-        low, high = max(start - radius, 0), min(stop + radius, ny)
+    along_x = np.empty((ny, nx), np.float32)
+    smooth = np.empty((ny, nx), np.float32)
+
+    def cut(start, length):
+        """(output, input, band) of one chunk of an axis."""
+        stop = min(start + chunk, length)
+        low, high = max(start - radius, 0), min(stop + radius, length)
         part = band[: stop - start, low - start + radius : high - start + radius]
-        smooth[start:stop] = part @ along_x[low:high]
+        return slice(start, stop), slice(low, high), part
+
+    def rows(y0, y1):
+        for start in range(0, nx, chunk):
+            out, source, part = cut(start, nx)
+            along_x[y0:y1, out] = image[y0:y1, source] @ part.T
+
+    def columns(y0, y1):
+        for start in range(y0, y1, chunk):
+            out, source, part = cut(start, ny)
+            smooth[out] = part @ along_x[source]
+
+    map_strips(rows, ny)
+    map_strips(columns, ny)
     return smooth
 
 
@@ -177,22 +221,33 @@ def _crowding(x, y, height, radius):
     return crowding
 
 
-def _measure(sky_free, variance, usable, saturated, peaks, fwhm, max_stars):
+def _measure(planes, variance, peaks, fwhm, max_stars):
     """Shapes and fluxes of the brightest unsaturated peaks whose stamps lie on the image."""
     x, y, height, crowding = peaks
     half = int(np.ceil(2.5 * fwhm))
-    ny, nx = sky_free.shape
+    ny, nx = planes.sky_free.shape
     inside = (x >= half) & (x < nx - half) & (y >= half) & (y < ny - half)
-    order = np.flatnonzero(inside & ~saturated[y, x])
+    order = np.flatnonzero(inside & ~planes.saturated[y, x])
     order = order[np.argsort(-height[order], kind="stable")][:max_stars]
-    x, y, crowding = x[order], y[order], crowding[order]
+    if not len(order):
+        return np.zeros(0, STAR_DTYPE)
+    batches = np.array_split(order, -(-len(order) // _BATCH))
+    measured = map_tiles(
+        lambda some: _measured(planes, variance, x[some], y[some], crowding[some], half, fwhm),
+        batches,
+    )
+    return np.concatenate(list(measured))
+
+
+def _measured(planes, variance, x, y, crowding, half, fwhm):
+    """The stars about the pixels x, y; those without moments left out."""
     offset = np.arange(-half, half + 1)
     at = (y[:, None, None] + offset[:, None], x[:, None, None] + offset)
     radius = np.hypot(offset[:, None], offset)
     core, ring = radius <= fwhm, radius > half
-    stamps, good = sky_free[at].astype(float), usable[at]
-    local_sky = np.nanmedian(np.where(good, stamps, np.nan)[:, ring], axis=1) if len(x) else 0.0
-    stamps = np.where(good, stamps - np.reshape(local_sky, (-1, 1, 1)), 0.0)
+    stamps, good = planes.sky_free[at].astype(float), planes.usable[at]
+    local_sky = np.nanmedian(np.where(good, stamps, np.nan)[:, ring], axis=1)
+    stamps = np.where(good, stamps - local_sky[:, None, None], 0.0)
     centre, moments, weight = adaptive_moments(stamps, fwhm / FWHM_PER_SIGMA)
     power = np.sum(weight**2, axis=(1, 2))
     signal = np.sum(weight * stamps, axis=(1, 2))
@@ -201,10 +256,10 @@ def _measure(sky_free, variance, usable, saturated, peaks, fwhm, max_stars):
     stars = np.zeros(len(x), STAR_DTYPE)
     stars["x"], stars["y"] = x + centre[0], y + centre[1]
     stars["flux"], stars["snr"] = signal / power, signal / noise
-    stars["peak"] = sky_free[y, x]
+    stars["peak"] = planes.sky_free[y, x]
     stars["ixx"], stars["iyy"], stars["ixy"] = moments
     stars["crowding"] = crowding
-    stars["saturated"] = (saturated[at] & core).any(axis=(1, 2))
+    stars["saturated"] = (planes.saturated[at] & core).any(axis=(1, 2))
     stars["masked"] = (~good & core).any(axis=(1, 2)) | ((~good).mean(axis=(1, 2)) > 0.1)
     return stars[np.isfinite(stars["ixx"])]
 

@@ -205,11 +205,11 @@ class _FilterField:
     def __init__(self, pair, mask, kernel, ratio, noise_correlation):
         self.psf, self.kernel, self.ratio = pair[0].psf, kernel, ratio
         self.shape = pair[0].shape
-        self.correlations = None, noise_correlation
         self.size = kernel.size + 10
         self.psf_size = self.psf.size + 2 * min(kernel.half, 5)
         rho = 1 if noise_correlation is None else noise_correlation.shape[0]
         self.n = grid_size(2 * self.size, self.psf_size, rho)
+        self.spectra = 1.0, spectrum(noise_correlation, self.n)
         usable = ~mask.any(*UNUSABLE)
         self.variances = [cell_medians(e.variance, usable, _VARIANCE_CELL) for e in pair]
 
@@ -226,13 +226,10 @@ class _FilterField:
             transform(self.psf.stamp(x, y), self.n),
             self.background(x, y),
             self.ratio,
-            correlations=self.correlations,
+            spectra=self.spectra,
         )
         gains = [
-            [
-                power_gain(spectrum(rho, self.n), f)
-                for rho, f in zip(self.correlations, pair, strict=True)
-            ]
+            [power_gain(rho, f) for rho, f in zip(self.spectra, pair, strict=True)]
             for pair in (
                 (filters.science, filters.template),
                 (filters.score_science, filters.score_template),
@@ -288,9 +285,7 @@ def _tile(planes, tile, kernels, margin, noise, shift_rms):
     image = tile_inverse(rest.copy(), tile, margin, own)
     rest *= matched
     ref *= matched
-    score = tile_inverse(rest.copy(), tile, margin, margin)
-    rest += ref
-    scores = [tile_inverse(part, tile, margin, margin) for part in (rest, ref)]
+    score, score_ref = (tile_inverse(part, tile, margin, margin) for part in (rest, ref))
     v_new = tile_transform(planes.science_variance, tile, margin, "edge")
     v_ref = tile_transform(planes.template_variance, tile, margin, "edge")
     sums = []
@@ -299,7 +294,7 @@ def _tile(planes, tile, kernels, margin, noise, shift_rms):
         total += v_ref * kernel_transform(k_ref, size)
         sums.append(tile_inverse(total, tile, margin, k_new.shape[0] // 2)[1:-1, 1:-1])
     variance, score_variance = sums
-    score_variance = score_variance + _astrometric(scores, shift_rms)
+    score_variance = score_variance + _astrometric((score + score_ref, score_ref), shift_rms)
     return image[1:-1, 1:-1], variance, score[1:-1, 1:-1], score_variance
 
 

@@ -23,8 +23,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skydelta.whitening import spectrum
-
 
 @dataclass(frozen=True)
 class ZogyFilters:
@@ -67,8 +65,7 @@ def zogy_filters(
     variances,
     flux_ratio,
     *,
-    correlations=(None, None),
-    shift=(0.0, 0.0),
+    spectra=(1.0, 1.0),
 ):
     """The filters for two PSFs.
 
@@ -82,23 +79,15 @@ def zogy_filters(
         Background variances of the two, those of equivalent white noise.
     flux_ratio
         beta: science counts per template count.
-    correlations
-        Noise autocorrelations of the two, sum 1, or None.
-    shift
-        (dx, dy) px from a star in the template to the same star in the science image.
+    spectra
+        (n, n) transforms of the noise autocorrelations of the two, of sum 1; 1 for white noise.
 
     Returns
     -------
     ZogyFilters
     """
-    n = ratio.shape[0]
     total = variances[0] + flux_ratio**2 * variances[1]
-    new, ref = (
-        v * spectrum(rho, n)
-        for v, rho in zip((variances[0], flux_ratio**2 * variances[1]), correlations, strict=True)
-    )
+    new, ref = variances[0] * spectra[0], flux_ratio**2 * variances[1] * spectra[1]
     science = np.sqrt(total / (new + ref * np.abs(ratio) ** 2))
     template = flux_ratio * ratio * science
-    k = np.fft.fftfreq(n)
-    template = template * np.exp(-2j * np.pi * (k[:, None] * shift[1] + k * shift[0]))
     return ZogyFilters(science, template, science * psf, float(total))
