@@ -37,22 +37,45 @@ def matching_kernel(source, target, size, ridge=RIDGE):
     from_hat, to_hat = transform(source, n), transform(target, n)
     auto = fft.ifft2(np.abs(from_hat) ** 2).real
     cross = fft.ifft2(np.conj(from_hat) * to_hat).real
-    matrix = _block_toeplitz(auto, size)
-    matrix[np.diag_indices_from(matrix)] += ridge * auto[0, 0]
-    factor = linalg.cho_factor(matrix, overwrite_a=True, check_finite=False)
+    auto[0, 0] *= 1.0 + ridge
     at = np.arange(-(size // 2), size // 2 + 1) % n
     right = cross[at[:, None], at].ravel()
-    return linalg.cho_solve(factor, right, check_finite=False).reshape(size, size)
+    return _solve_centrosymmetric(_block_toeplitz(auto, size), right).reshape(size, size)
+
+
+def _solve_centrosymmetric(upper, right):
+    """Solution of a positive system of odd size whose matrix stays the same turned by 180 degrees.
+
+    The parts of the solution that are even and odd under the turn do not mix: two systems of half
+    the size, a quarter of the work. `upper` holds the rows down to the middle one.
+    """
+    half = len(right) // 2
+    near, turned = upper[:half, :half], upper[:half, :half:-1]
+    even = np.empty((half + 1, half + 1))
+    even[:half, :half] = near + turned
+    even[:half, half] = even[half, :half] = upper[:half, half]
+    even[half, half] = 0.5 * upper[half, half]
+    back = right[::-1]
+
+    def solve(system, vector):
+        factor = linalg.cho_factor(system, overwrite_a=True, check_finite=False)
+        return linalg.cho_solve(factor, vector, check_finite=False)
+
+    symmetric = solve(even, np.r_[0.5 * (right + back)[:half], 0.5 * right[half]])
+    odd = solve(near - turned, 0.5 * (right - back)[:half])
+    first = symmetric[:half]
+    return np.concatenate([first + odd, symmetric[half:], (first - odd)[::-1]])
 
 
 def _block_toeplitz(auto, size):
-    """(size^2, size^2) matrix auto[u - v] of the pixels u and v of a kernel."""
+    """Matrix auto[u - v] of the pixels u and v of a kernel, down to the row of its middle pixel."""
     n = auto.shape[0]
     lags = np.arange(-(size - 1), size) % n
     table = auto[lags[:, None], lags]
     windows = np.lib.stride_tricks.sliding_window_view(table, (size, size))
     # Window (j, i) holds auto[row - (size - 1) + j ...]: reversed, j and i count the lag down.
-    return np.ascontiguousarray(windows[::-1, ::-1]).reshape(size * size, size * size)
+    upper = windows[::-1, ::-1][: size // 2 + 1]
+    return upper.reshape(-1, size * size)[: size * size // 2 + 1]
 
 
 def psf_kernels(source, target, shape, size, nodes=5, shift=None):

@@ -152,9 +152,9 @@ def read_native(hdul):
     primary = hdul[0].header
     image_hdu = hdul["IMAGE"]
     header = _merged(primary, image_hdu.header)
-    image = _plane(image_hdu.data, np.float32)
-    variance = _plane(hdul["VARIANCE"].data, np.float32)
-    mask = Mask(_plane(hdul["MASK"].data, np.int32), mask_planes(hdul["MASK"].header)).canonical()
+    image = _plane(image_hdu, np.float32)
+    variance = _plane(hdul["VARIANCE"], np.float32)
+    mask = Mask(_plane(hdul["MASK"], np.int32), mask_planes(hdul["MASK"].header)).canonical()
     shapes = [plane.shape for plane in (image, mask.array, variance)]
     if len(set(shapes)) != 1 or image.ndim != 2:
         msg = f"IMAGE, MASK and VARIANCE must be 2-d and of one shape, got {shapes}"
@@ -187,8 +187,14 @@ def _merged(*headers):
     return merged
 
 
-def _plane(data, dtype):
-    return np.ascontiguousarray(data, dtype=dtype)
+def _plane(hdu, dtype):
+    """The pixels of an HDU; one that was read from a file gives up its own copy of them."""
+    data = hdu.data
+    ours = hdu.fileinfo() is not None and data.flags.writeable
+    if not ours or data.dtype.newbyteorder("=") != dtype:
+        return np.array(data, dtype=dtype, order="C")
+    del hdu.data  # swapped in place; asked again, the HDU would read the file again
+    return data if data.dtype.isnative else data.byteswap(inplace=True).view(dtype)
 
 
 def mask_planes(header):
@@ -261,21 +267,36 @@ def mark_unusable(exposure):
     BadVarianceError
         If the variance is nowhere positive, or negative on more than 1 % of the usable pixels.
     """
+    if _is_marked(exposure):
+        return exposure
     finite = np.isfinite(exposure.image)
     if not finite.any():
         msg = "the image has no finite pixel"
         raise BadImageError(msg)
-    # NaN fails both comparisons.
-    known = (exposure.variance > 0) & (exposure.variance < np.inf)
+    known = _known(exposure.variance)
     bad = ~(known & finite)
-    if not bad.any():
-        return exposure
     unflagged = bad & ~exposure.mask.any("NO_DATA")
-    if not unflagged.any() and finite.all():
-        if bad.all():
-            raise _no_variance()
-        return exposure  # as our own products are: what is bad is flagged already
     return _marked(exposure, finite, known, bad, unflagged)
+
+
+def _known(variance):
+    # NaN fails both comparisons.
+    return (variance > 0) & (variance < np.inf)
+
+
+def _is_marked(exposure, strip=256):
+    """Whether every bad pixel is flagged, as those of our own products are, and some are good."""
+    some, no_data = False, np.int32(exposure.mask.bits("NO_DATA"))
+    for y0 in range(0, exposure.shape[0], strip):
+        rows = slice(y0, y0 + strip)
+        if not np.isfinite(exposure.image[rows]).all():
+            return False
+        known = _known(exposure.variance[rows])
+        flagged = (exposure.mask.array[rows] & no_data) != 0
+        if not (known | flagged).all():
+            return False
+        some |= bool(known.any())
+    return some
 
 
 def _no_variance():
