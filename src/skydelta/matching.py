@@ -11,6 +11,11 @@ from scipy import fft, linalg
 
 from skydelta.psf import grid_nodes, resize_stamps, shift_stamps
 from skydelta.whitening import transform
+from skydelta.wings import with_wings
+
+_WING_REACH = 5.5
+"""Stamps are continued to this radius, in FWHM: what they end short of is missing from the kernel,
+and shows about every bright star."""
 
 RIDGE = 1e-5
 """Of the source's power: frequencies it holds less of than 0.3 % are not amplified further."""
@@ -81,7 +86,7 @@ def _block_toeplitz(auto, size):
 def psf_kernels(source, target, shape, size, nodes=5, shift=None):
     """Kernels between two PSFs at nodes x nodes places of an image.
 
-    Their sums differ from 1 by what the wings beyond the stamps hold.
+    Stamps are continued by their wings first, to where nothing is left of a star.
 
     Parameters
     ----------
@@ -107,7 +112,13 @@ def psf_kernels(source, target, shape, size, nodes=5, shift=None):
     ny, nx = shape
     x, y = (a.ravel() for a in np.meshgrid(grid_nodes(nx, nodes), grid_nodes(ny, nodes)))
     width = min(source.size, target.size)
-    stamps = [_tapered(psf.stamps(x, y), width) for psf in (source, target)]
+    middle = (nx - 1) / 2.0, (ny - 1) / 2.0
+    fwhm = max(psf.compute_shape(*middle).fwhm for psf in (source, target))
+    half = max(width // 2, int(np.ceil(_WING_REACH * fwhm)))
+    stamps = [
+        _tapered(with_wings(resize_stamps(psf.stamps(x, y), width), half), 2 * half + 1)
+        for psf in (source, target)
+    ]
     if shift is not None:
         stamps[1] = shift_stamps(stamps[1], *shift(x, y))
     kernels = np.stack([matching_kernel(a, b, size) for a, b in zip(*stamps, strict=True)])
