@@ -9,9 +9,10 @@ from skydelta.bases import GaussianBasis
 from skydelta.errors import BadKernelError, TooFewStarsError
 from skydelta.field import polynomial_field
 from skydelta.kernel_basis import BasisSpec, gaussian_basis, scaled_spec
-from skydelta.kernel_fit import FitOptions, Stamps, fit_kernel
+from skydelta.kernel_fit import FitOptions, fit_kernel
 from skydelta.kernel_problem import affordable_order
 from skydelta.kernel_solver import normal_equations, solve, spatial_system
+from skydelta.kernel_stamps import Stamps
 from skydelta.polynomial import chebyshev, n_terms
 from skydelta.psf import adaptive_shape
 

@@ -9,7 +9,8 @@ from scipy.signal import fftconvolve
 
 from skydelta.bases import DeltaBasis, GaussianBasis
 from skydelta.kernel_basis import BasisSpec, scaled_spec
-from skydelta.kernel_fit import FitOptions, Stamps, fit_kernel
+from skydelta.kernel_fit import FitOptions, fit_kernel
+from skydelta.kernel_stamps import Stamps
 
 SHAPE = (1000, 1000)
 WIDTH = 25

@@ -4,7 +4,8 @@ from scenes import make_exposure, star_field, white_noise
 
 from skydelta.errors import InputError
 from skydelta.io.star_catalogue import StarCatalogue
-from skydelta.kernel_stars import StarOptions, cut_stamps, kernel_stars
+from skydelta.kernel_stamps import cut_stamps
+from skydelta.kernel_stars import StarOptions, kernel_stars
 from skydelta.mask import Mask
 from skydelta.subtract import SubtractOptions, subtract
 

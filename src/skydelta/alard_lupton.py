@@ -30,19 +30,17 @@ from skydelta.kernel_basis import (
     kernel_size,
     scaled_spec,
 )
-from skydelta.kernel_fit import fit_kernel, smoothed, with_residuals
-from skydelta.kernel_stars import cut_stamps, kernel_stars
+from skydelta.kernel_fit import fit_kernel, with_residuals
+from skydelta.kernel_stamps import cut_stamps, smoothed
+from skydelta.kernel_stars import kernel_stars
 from skydelta.matching import psf_kernels
+from skydelta.star_judgement import REJECT_REASONS
 from skydelta.whitening import convolve_stamps
 
 log = logging.getLogger(__name__)
 
 DELTA_SIZE = 15
 """Width of a delta basis, px, where none is given."""
-
-_PREFILTER_RIDGE = 1e-2
-"""Frequencies of which a pre-convolution leaves less than a tenth are not amplified further: the
-fitted kernel holds nothing but noise there."""
 
 _FIRST_ORDER, _FIRST_NODES, _FIRST_SIZE = 2, 5, 21
 """Degree of the polynomial through the kernels that the PSF models imply, at so many places along
@@ -132,7 +130,7 @@ def alard_lupton(science, template, noise_correlation, options, catalogue=None):
     TooFewStarsError, BadKernelError
         From the fit.
     """
-    shapes = [_shape(e) for e in (science, template)]
+    shapes = [e.central_psf_shape for e in (science, template)]
     direction = "template"
     if options.preconvolve == "none":
         direction = _direction(options.convolve, *shapes)
@@ -264,20 +262,18 @@ class _Matching:
         """The KernelSolution; of two bases that which leaves less on the stars."""
         if not self._from_psf:
             return self._fit(self.plain, self._stamps(self.plain, stars))
-        sigma = _SMOOTHING * self._widths()[0]
-        solutions, left, basis = [], [], self.plain
-        for _ in range(2):
-            stamps = self._stamps(basis, stars)
-            wide = self._stamps(basis, stars, int(np.ceil(3.0 * sigma)))
-            solution = self._fit(basis, smoothed(wide, sigma))
-            solution, rest = with_residuals(solution, stamps, self.options.fit)
-            solutions.append(solution)
-            left.append(rest)
-            basis = self._informed(solution)
-        plain, informed = solutions
-        log.info("left on the stars: %.3f without the PSFs' kernel, %.3f with it", *left)
+        plain, left = self._fit_smoothed(self.plain, stars)
+        informed, left_then = self._fit_smoothed(self._informed(plain), stars)
+        log.info("left on the stars: %.3f without the PSFs' kernel, %.3f with it", left, left_then)
         asked = self.options.basis.from_psf is True
-        return informed if asked or left[1] <= left[0] else plain
+        return informed if asked or left_then <= left else plain
+
+    def _fit_smoothed(self, basis, stars):
+        """(KernelSolution from stamps smoothed alike, what it leaves on the stars as they are)."""
+        sigma = _SMOOTHING * self._widths()[0]
+        wide = self._stamps(basis, stars, int(np.ceil(3.0 * sigma)))
+        solution = self._fit(basis, smoothed(wide, sigma))
+        return with_residuals(solution, self._stamps(basis, stars), self.options.fit)
 
     def _stamps(self, basis, stars, wider=0):
         return cut_stamps(
@@ -307,11 +303,6 @@ def _centroids(kernels):
     u = np.arange(-half, half + 1)
     moments = np.stack([(kernels * u).sum(axis=(1, 2)), (kernels * u[:, None]).sum(axis=(1, 2))])
     return (moments / kernels.sum(axis=(1, 2))).T
-
-
-def _shape(exposure):
-    ny, nx = exposure.shape
-    return exposure.psf.compute_shape((nx - 1) / 2.0, (ny - 1) / 2.0)
 
 
 def _direction(asked, science, template):
@@ -357,8 +348,6 @@ def _filtered_correlation(correlation, prefilter):
 
 def _star_columns(stars, solution):
     """Columns of the stars' table: positions, fluxes, and how each fared."""
-    from skydelta.kernel_fit import REJECT_REASONS
-
     n = len(solution.used)
     return {
         **{name: stars[name][:n] for name in ("x", "y", "flux", "snr")},

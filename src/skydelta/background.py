@@ -111,6 +111,23 @@ def estimate_background(image, excluded=None, *, cell=None, passes=2, difference
     return Background(mesh, level, rms, finite, sources)
 
 
+def residual_background(difference, unusable, cell):
+    """(level, its rms) of what the background fitted with a kernel left over.
+
+    Parameters
+    ----------
+    difference
+        (ny, nx), counts.
+    unusable
+        (ny, nx) bool.
+    cell
+        Wished side of a cell, px; small images have four at least.
+    """
+    cell = min(cell, max(min(difference.shape) // 2, 32))
+    level = estimate_background(difference, unusable, cell=cell, passes=1, difference=True).level
+    return level, float(np.std(level[::8, ::8]))
+
+
 def _condensed(image, excluded, mesh):
     """What is needed of an image: usable pixels, means of blocks, and the pixels of the sample.
 

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 from scipy import fft
 
-from skydelta.background import estimate_background
+from skydelta.background import residual_background
 from skydelta.convolve import (
     convolve_local,
     convolve_spatial,
@@ -110,12 +110,7 @@ def without_background(exposure, cell):
     """
     if cell is None:
         return exposure
-    unusable = exposure.mask.any(*UNUSABLE)
-    cell = min(cell, max(min(exposure.shape) // 2, 32))
-    level = estimate_background(
-        exposure.image, unusable, cell=cell, passes=1, difference=True
-    ).level
-    rms = float(np.std(level[::8, ::8]))
+    level, rms = residual_background(exposure.image, exposure.mask.any(*UNUSABLE), cell)
     return exposure.replace(
         image=np.where(exposure.mask.any("NO_DATA"), np.float32(0), exposure.image - level),
         meta={**exposure.meta, "RESBGRMS": (rms, "[count] rms of the residual background")},

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from skydelta.cells import cell_medians
+from skydelta.background_variances import BackgroundVariances
 from skydelta.combine import fill_variance
 from skydelta.convolve import kernel_transform
 from skydelta.exposure import Exposure
@@ -17,10 +17,6 @@ from skydelta.tiling import blended_tiles, filtered_tile, tile_inverse, tile_tra
 from skydelta.whitening import convolve_stamps, whitened
 
 log = logging.getLogger(__name__)
-
-
-_VARIANCE_CELL = 512
-"""Background variances are medians in cells of about this size, px."""
 
 
 @dataclass(frozen=True)
@@ -139,22 +135,12 @@ class _LocalFilters:
         self.varying = options.spatially_varying
         self.size = 2 * self.kernel.size + 1
         self.shape = science.shape
-        usable = ~difference.exposure.mask.any(*UNUSABLE)
-        self.variances = [
-            cell_medians(e.variance, usable, _VARIANCE_CELL) for e in (science, template)
-        ]
+        self.variances = BackgroundVariances.of((science, template), difference.exposure.mask)
 
     @property
     def half(self):
         """Half width of the widest filter, K conv psi, px."""
         return self.size // 2 + self.kernel.half
-
-    def background(self, x, y):
-        """Background variances of science and template at a place."""
-        cells = self.variances[0].shape
-        j = min(int(y * cells[0] / self.shape[0]), cells[0] - 1)
-        i = min(int(x * cells[1] / self.shape[1]), cells[1] - 1)
-        return tuple(float(v[j, i]) for v in self.variances)
 
     def at(self, x, y):
         """The Whitened at a place; that of the image centre unless varying."""
@@ -172,7 +158,7 @@ class _LocalFilters:
         point = np.ones((1, 1))
         template = self.convolved == "template"
         filters = (point, kernel) if template else (kernel, self.ratio * point)
-        return whitened(filters, self.background(x, y), (None, self.noise_correlation), self.size)
+        return whitened(filters, self.variances.at(x, y), (None, self.noise_correlation), self.size)
 
 
 def _filter_tiles(source, science, template, local):

@@ -80,6 +80,12 @@ class Exposure:
         ny, nx = self.shape
         return 0, 0, nx - 1, ny - 1
 
+    @property
+    def central_psf_shape(self):
+        """skydelta.psf.Shape of the PSF at the centre."""
+        ny, nx = self.shape
+        return self.psf.compute_shape((nx - 1) / 2.0, (ny - 1) / 2.0)
+
     def replace(self, **changes):
         """A copy with some fields changed."""
         return replace(self, **changes)

@@ -14,20 +14,19 @@ from skydelta.bases import CombinedBasis, convolved_with
 from skydelta.errors import BadKernelError, TooFewStarsError
 from skydelta.kernel import SpatialKernel
 from skydelta.kernel_problem import Problem
+from skydelta.left_out import left_out_errors, left_out_residual
 from skydelta.principal_components import principal_components
-from skydelta.star_noise import (
-    NoiseModel,
-    excess_scatter,
-    flux_ratio,
-    flux_ratio_noise,
-    median_rows,
-    robust_sigma,
+from skydelta.star_judgement import (
+    core_pixels,
+    core_rms,
+    judge_ratio,
+    judge_residual,
+    raw_ratio,
 )
+from skydelta.star_noise import NoiseModel, flux_ratio, median_rows
 from skydelta.whitening import convolve_stamps
 
 log = logging.getLogger(__name__)
-
-REJECT_REASONS = {0: "", 1: "flux ratio", 2: "residual", 3: "no weight"}
 
 _MAX_FLUX_ERROR = 0.25
 """A kernel that predicts the stars' fluxes no better than this has matched nothing."""
@@ -40,89 +39,6 @@ _PENALTIES = tuple(10.0 ** np.arange(-6, 1.5, 1.0))
 
 _DESIGN_BYTES = 4e8
 """The design matrix of the stamps may take this much memory."""
-
-
-@dataclass(frozen=True)
-class Stamps:
-    """Cut-outs of two images about the stars of the fit.
-
-    Parameters
-    ----------
-    x, y
-        (n,) integer pixel of each stamp's centre.
-    target, variance
-        (n, s, s): counts of the image to be matched and their variance.
-    source
-        (n, s + 2 half, s + 2 half): counts of the image that is convolved, wider by the half
-        kernel on every side.
-    good
-        (n, s, s) bool, pixels to be fitted.
-    source_variance
-        (n, s, s) variance of the image that is convolved, or None for a noiseless one.
-    source_correlation
-        Autocorrelation of its noise, sum 1, or None for white noise.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    target: np.ndarray
-    variance: np.ndarray
-    source: np.ndarray
-    good: np.ndarray
-    source_variance: np.ndarray | None = None
-    source_correlation: np.ndarray | None = None
-
-    def __len__(self):
-        return len(self.x)
-
-    def first(self, n):
-        """The first n stamps."""
-        rows = ("x", "y", "target", "variance", "source", "good", "source_variance")
-        planes = {name: getattr(self, name) for name in rows}
-        return replace(self, **{k: v[:n] for k, v in planes.items() if v is not None})
-
-
-def smoothed(stamps, sigma):
-    """Stamps of both images convolved with a Gaussian, narrower by what it reaches.
-
-    A kernel that sharpens amplifies the source's noise at the highest frequencies, where it has no
-    light; smoothed alike, both images have the same kernel and the fit does not look there.
-
-    Parameters
-    ----------
-    stamps
-        Stamps.
-    sigma
-        Width of the Gaussian, px.
-    """
-    from scipy.ndimage import gaussian_filter1d, minimum_filter
-
-    reach = int(np.ceil(3.0 * sigma))
-    inner = slice(reach, -reach)
-
-    def smooth(planes):
-        for axis in (1, 2):
-            planes = gaussian_filter1d(planes, sigma, axis=axis, radius=reach)
-        return planes[:, inner, inner]
-
-    width = 2 * reach + 1
-    point = np.zeros((1, 4 * reach + 1, 4 * reach + 1))
-    point[0, 2 * reach, 2 * reach] = 1.0
-    filter_ = smooth(point)[0]
-    correlation = convolve_stamps(filter_, filter_, 4 * reach + 1)
-    if stamps.source_correlation is not None:
-        size = 4 * reach + stamps.source_correlation.shape[0]
-        correlation = convolve_stamps(correlation, stamps.source_correlation, size | 1)
-    source_variance = stamps.source_variance
-    return replace(
-        stamps,
-        target=smooth(stamps.target),
-        variance=stamps.variance[:, inner, inner],
-        source=smooth(stamps.source),
-        good=minimum_filter(stamps.good, (1, width, width))[:, inner, inner],
-        source_variance=None if source_variance is None else source_variance[:, inner, inner],
-        source_correlation=correlation,
-    )
 
 
 def with_residuals(solution, stamps, options=None):
@@ -142,11 +58,11 @@ def with_residuals(solution, stamps, options=None):
     model = convolved_with(stamps.source, kernel.at(stamps.x, stamps.y)).reshape(n, -1)
     rest = stamps.target.reshape(n, -1) - model
     rest -= kernel.background.at(stamps.x, stamps.y)[:, None]
-    core = _core_pixels(stamps.target.shape[-1])
+    core = core_pixels(stamps.target.shape[-1])
     level = model - median_rows(model, noise.good)
-    left = _core_rms(rest, noise.variance(level), noise.good, core)
+    left = core_rms(rest, noise.variance(level), noise.good, core)
     noise.add_source(kernel.sum, _noise_power(kernel, stamps.source_correlation))
-    residual = _core_rms(rest, noise.variance(level), noise.good, core)
+    residual = core_rms(rest, noise.variance(level), noise.good, core)
     return replace(solution, residual=residual), float(np.median(left[solution.used]))
 
 
@@ -302,9 +218,9 @@ def fit_kernel(stamps, basis, shape, options=None, *, components=None, regularis
     problem = _problem(stamps, basis, shape, options, regularisation)
     data, good = problem.data, noise.good
     weighable = good.mean(axis=1) > 0.5
-    core = _core_pixels(stamps.target.shape[-1])
-    ratio, typical = _raw_ratio(problem.design[:, 0], data, good)
-    reason = _judge_ratio(ratio, weighable, options, 0.5)
+    core = core_pixels(stamps.target.shape[-1])
+    ratio, typical = raw_ratio(problem.design[:, 0], data, good)
+    reason = judge_ratio(ratio, weighable, options, 0.5)
     noise.add_source(typical, typical**2 * float((basis.functions[0] ** 2).sum()))
     weights = noise.weights(data)
     for iteration in range(1, options.max_iterations + 1):
@@ -319,11 +235,11 @@ def fit_kernel(stamps, basis, shape, options=None, *, components=None, regularis
         ratio = flux_ratio(model, back, data, weights, noise.model_sky)
         noise.learn(ratio, weights, model, used)
         weights = noise.weights(model)
-        reason = _judge_ratio(ratio, weighable, options, 0.02)
+        reason = judge_ratio(ratio, weighable, options, 0.02)
         # The basis's own error is no fault of a bright star; that a star moved is.
         allowed = noise.variance(model) + (noise.least_error * np.maximum(model, 0.0)) ** 2
-        residual = _core_rms(data - model - back, allowed, good, core)
-        reason = _judge_residual(residual, reason, options)
+        residual = core_rms(data - model - back, allowed, good, core)
+        reason = judge_residual(residual, reason, options)
         if iteration > 1 and np.array_equal(used, reason == 0):
             break
     used = _enough(reason, options)
@@ -334,7 +250,7 @@ def fit_kernel(stamps, basis, shape, options=None, *, components=None, regularis
         msg = f"the kernel sum is {fit.kernel.sum:.4g}: the images do not show the same sky"
         raise BadKernelError(msg, kernel_sum=fit.kernel.sum)
     pure_weights = good / noise.variance(model)
-    flux_error, sum_scatter = _left_out_errors(
+    flux_error, sum_scatter = left_out_errors(
         problem, equations, (weights, pure_weights, noise.model_sky), used, fit
     )
     sum_error = max(fit.sum_error, sum_scatter)
@@ -371,7 +287,7 @@ def fit_kernel(stamps, basis, shape, options=None, *, components=None, regularis
         used=used,
         reason=reason,
         flux_ratio=flux_ratio(model, back, data, weights, noise.model_sky),
-        residual=_core_rms(data - model - back, noise.variance(model), good, core),
+        residual=core_rms(data - model - back, noise.variance(model), good, core),
         iterations=iteration,
         basis=problem.basis.name,
         n_basis=len(problem.basis),
@@ -429,7 +345,7 @@ def _refined(problem, equations, weights, used, components, regularisation):
         equations = problem.equations(weights, used)
     if regularisation == "auto" and "delta" in problem.basis.name:
         scores = [
-            _left_out_residual(replace(problem, penalty=p), equations, weights, used)
+            left_out_residual(replace(problem, penalty=p), equations, weights, used)
             for p in _PENALTIES
         ]
         problem = replace(problem, penalty=_PENALTIES[int(np.argmin(scores))])
@@ -445,93 +361,3 @@ def _noise_power(kernel, correlation):
     if correlation is None:
         return float((middle**2).sum())
     return float((convolve_stamps(middle, correlation, middle.shape[0]) * middle).sum())
-
-
-def _folds(used, most=5):
-    """Boolean masks of the used stars to leave out in turn."""
-    members = np.flatnonzero(used)
-    count = min(most, members.size)
-    for fold in range(count):
-        out = np.zeros(used.size, bool)
-        out[members[fold::count]] = True
-        yield out
-
-
-def _left_out_residual(problem, equations, weights, used):
-    """Mean weighted square residual of stars that the kernel was not fitted to."""
-    total = 0.0
-    orders = problem.orders(int(used.sum()))
-    for out in _folds(used):
-        trial = problem.solve(equations, used & ~out, orders)
-        model, back = trial.model(problem.design, out)
-        total += (weights[out] * (problem.data[out] - model - back) ** 2).sum()
-    return total / (weights[used] > 0).sum()
-
-
-def _left_out_errors(problem, equations, noise, used, fit):
-    """What leaving stars out in turn shows: (flux error, error of the kernel sum).
-
-    The first is the scatter of the flux ratios of stars that the kernel was not fitted to, noise
-    taken off; the second the delete-a-group jackknife of the kernel sum.
-    """
-    if used.sum() < 3:
-        return np.nan, 0.0
-    weights, pure_weights, model_sky = noise
-    deviation, expected, sums = np.zeros(used.size), np.zeros(used.size), []
-    for out in _folds(used):
-        trial = problem.solve(equations, used & ~out, (fit.order, fit.background_order))
-        sums.append(trial.kernel.sum)
-        model, back = trial.model(problem.design, out)
-        ratio = flux_ratio(model, back, problem.data[out], weights[out], model_sky[out])
-        deviation[out] = ratio - 1.0
-        expected[out] = flux_ratio_noise(weights[out], pure_weights[out], model)
-    jackknife = np.sqrt((len(sums) - 1) * np.var(sums))
-    # A scatter known from few stars predicts with Student's variance, (n - 1) / (n - 3) times as
-    # large.
-    n = int(used.sum())
-    student = np.sqrt((n - 1) / max(n - 3, 1))
-    return student * excess_scatter(deviation[used], expected[used]), float(jackknife)
-
-
-def _raw_ratio(source, data, good):
-    """(flux of each star over that in the source, relative to their median; the median)."""
-    t = np.where(good, source - median_rows(source, good), 0.0).sum(axis=1)
-    s = np.where(good, data - median_rows(data, good), 0.0).sum(axis=1)
-    ratio = s / np.where(t != 0, t, np.inf)
-    middle = np.median(ratio)
-    return ratio / (middle if middle != 0 else 1.0), float(middle)
-
-
-def _core_pixels(width, fraction=0.5):
-    """Flat mask of the central pixels of a stamp."""
-    half = width // 2
-    yy, xx = np.mgrid[-half : half + 1, -half : half + 1]
-    return (np.hypot(xx, yy) <= max(fraction * half, 2.0)).ravel()
-
-
-def _core_rms(residual, variance, good, core):
-    inside = good & core
-    safe = np.where(inside, variance, 1.0)
-    chi2 = np.where(inside, residual**2 / safe, 0.0).sum(axis=1)
-    return np.sqrt(chi2 / np.maximum(inside.sum(axis=1), 1))
-
-
-def _judge_ratio(ratio, weighable, options, floor):
-    """Reasons after the flux-ratio cut: far from the median by clip x scatter, or the floor."""
-    reason = np.where(weighable, 0, 3)
-    if weighable.any():
-        centre = np.median(ratio[weighable])
-        limit = options.flux_ratio_clip * robust_sigma(ratio[weighable])
-        limit = max(limit, floor * abs(centre))
-        reason[weighable & ~(np.abs(ratio - centre) <= limit)] = 1
-    return reason
-
-
-def _judge_residual(residual, reason, options, *, floor=0.25):
-    """Reasons after the residual cut: rms above the median by clip x scatter, or the floor."""
-    used = reason == 0
-    if not used.any():
-        return reason
-    centre = np.median(residual[used])
-    limit = centre + max(options.residual_clip * robust_sigma(residual[used]), floor)
-    return np.where(used & ~(residual <= limit), 2, reason)

@@ -5,12 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from skydelta.errors import InputError
-from skydelta.kernel_fit import Stamps
+from skydelta.kernel_stamps import SCIENCE_BAD, TEMPLATE_BAD, bad_pixels, cutouts
 from skydelta.stars import find_stars
-
-SCIENCE_BAD = ("BAD", "SAT", "CR", "EDGE", "NO_DATA")
-TEMPLATE_BAD = ("BAD", "SAT", "EDGE", "NO_DATA")
-"""Planes of pixels that are not fitted; a coadd's cosmic rays are clipped before."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +102,9 @@ def _in_catalogue(found, catalogue, science, options):
 def _core_is_usable(science, template, stars, half):
     """Whether no bad pixel of either image bears upon the 3 x 3 px about each star."""
     x, y = np.rint(stars["x"]).astype(int), np.rint(stars["y"]).astype(int)
-    near = _cutouts(_bad(science, SCIENCE_BAD), x, y, 1, True)
-    under = _cutouts(_bad(template, TEMPLATE_BAD), x, y, 1 + half // 2, True)
+    near = cutouts(bad_pixels(science, SCIENCE_BAD), x, y, 1, True)
+    under = cutouts(bad_pixels(template, TEMPLATE_BAD), x, y, 1 + half // 2, True)
     return ~(near.any(axis=(1, 2)) | under.any(axis=(1, 2)))
-
-
-def _bad(exposure, planes):
-    return exposure.mask.any(*planes) | ~(exposure.variance > 0)
 
 
 def _by_cell(stars, shape, options):
@@ -130,66 +122,3 @@ def _by_cell(stars, shape, options):
     by_cell, rank = by_cell[kept], rank[kept]
     order = np.lexsort((-stars["snr"][by_cell], rank))
     return by_cell[order][: options.max_stars]
-
-
-def _cutouts(image, x, y, half, fill):
-    """(n, 2 half + 1, 2 half + 1) cut-outs about integer pixels, `fill` beyond the image."""
-    padded = np.pad(image, half, constant_values=fill)
-    offset = np.arange(2 * half + 1)
-    return padded[y[:, None, None] + offset[:, None], x[:, None, None] + offset]
-
-
-def cut_stamps(
-    target, source, stars, half, stamp_half, source_correlation=None, *, source_is_science=False
-):
-    """Stamps of both images about the stars.
-
-    A pixel is fitted if it is good on the target and no bad source pixel, nor one
-    beyond the edge, lies under the kernel there.
-
-    Parameters
-    ----------
-    target
-        Exposure to be matched.
-    source
-        Exposure that the kernel is to convolve, on the same grid.
-    stars
-        From `kernel_stars`.
-    half, stamp_half
-        Half widths of the kernel and of the fitted stamps, px.
-    source_correlation
-        Autocorrelation of the noise of `source`, sum 1, or None for white noise.
-    source_is_science
-        Whether the science image is the one to be convolved.
-    """
-    x, y = np.rint(stars["x"]).astype(int), np.rint(stars["y"]).astype(int)
-    planes = (TEMPLATE_BAD, SCIENCE_BAD) if source_is_science else (SCIENCE_BAD, TEMPLATE_BAD)
-    good = ~_cutouts(_bad(target, planes[0]), x, y, stamp_half, True)
-    bad = _cutouts(_bad(source, planes[1]), x, y, stamp_half + half, True)
-    good &= _box_sum(bad, 2 * half + 1) == 0
-
-    def at_good(plane, fill):
-        return np.where(good, _cutouts(plane, x, y, stamp_half, fill), fill).astype(float)
-
-    wide = _cutouts(source.image, x, y, stamp_half + half, 0).astype(float)
-    return Stamps(
-        x=x,
-        y=y,
-        target=at_good(target.image, 0),
-        variance=at_good(target.variance, 1),
-        source=np.where(bad, 0.0, wide),
-        good=good,
-        source_variance=at_good(source.variance, 1),
-        source_correlation=source_correlation,
-    )
-
-
-def _box_sum(stamps, width):
-    """Number of true pixels in every width x width box: (n, s, s) to (n, s - width + 1, ...)."""
-    total = np.pad(stamps.astype(np.int32), ((0, 0), (1, 0), (1, 0))).cumsum(1).cumsum(2)
-    return (
-        total[:, width:, width:]
-        - total[:, :-width, width:]
-        - total[:, width:, :-width]
-        + total[:, :-width, :-width]
-    )

@@ -130,8 +130,7 @@ def register(science, template, stars, *, min_stars=3):
 
 def _fits(exposure, stars):
     """PSF fits about each star's own background, the median of a ring."""
-    ny, nx = exposure.shape
-    fwhm = exposure.psf.compute_shape((nx - 1) / 2, (ny - 1) / 2).fwhm
+    fwhm = exposure.central_psf_shape.fwhm
     half = int(np.clip(np.ceil(1.5 * fwhm), 4, exposure.psf.size // 2))
     pixels = Pixels(exposure)
     x, y = stars["x"], stars["y"]

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import convolve
 from scipy.signal import fftconvolve
 
-from skydelta.kernel_fit import Stamps
+from skydelta.kernel_stamps import Stamps
 from skydelta.star_noise import NoiseModel, robust_sigma
 
 _TINY = 1e-12

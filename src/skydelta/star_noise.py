@@ -9,7 +9,7 @@ class NoiseModel:
     Parameters
     ----------
     stamps
-        skydelta.kernel_fit.Stamps.
+        skydelta.kernel_stamps.Stamps.
     model_error
         Least relative error of a model pixel.
     """

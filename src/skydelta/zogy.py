@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skydelta.background import estimate_background
-from skydelta.cells import cell_medians
+from skydelta.background import residual_background
+from skydelta.background_variances import BackgroundVariances
 from skydelta.combine import (
     difference_mask,
     fill_variance,
@@ -39,8 +39,6 @@ filters, are given on."""
 
 _KERNEL_FWHM, _KERNEL_LIMITS = 7.0, (33, 43)
 """Width of the kernel between the two PSFs: so many times the larger FWHM, within limits in px."""
-
-_VARIANCE_CELL = 512
 
 _MIN_GOOD_WEIGHT = 0.5
 """A score needs this share of the PSF's weight on usable pixels."""
@@ -74,7 +72,7 @@ def zogy(science, template, noise_correlation, options, catalogue=None):
         If too few stars are found on both images.
     """
     pair = science, template
-    fwhms = [_fwhm(e) for e in pair]
+    fwhms = [e.central_psf_shape.fwhm for e in pair]
     half = int(np.ceil(1.5 * max(fwhms)))
     stars = kernel_stars(science, template, half, half, options.stars, catalogue)
     registration = register(science, template, stars, min_stars=options.fit.min_stars)
@@ -114,11 +112,6 @@ def zogy(science, template, noise_correlation, options, catalogue=None):
     )
 
 
-def _fwhm(exposure):
-    ny, nx = exposure.shape
-    return exposure.psf.compute_shape((nx - 1) / 2, (ny - 1) / 2).fwhm
-
-
 def _psf_kernel(pair, registration, fwhm):
     """K = beta P_n / P_r, shifted as the stars are, as a polynomial of the position."""
     shape = pair[0].shape
@@ -148,11 +141,7 @@ class _Planes:
         residual = 0.0
         if cell is not None:
             # Stars are gone from it: the background of both images is nowhere better seen.
-            cell = min(cell, max(min(science.shape) // 2, 32))
-            level = estimate_background(
-                difference, void, cell=cell, passes=1, difference=True
-            ).level
-            residual = float(np.std(level[::8, ::8]))
+            level, residual = residual_background(difference, void, cell)
             difference -= level
         # Where the difference is void it is made smooth: a saturated star, a bad column, a hole
         # then has nothing to ring.
@@ -210,8 +199,7 @@ class _FilterField:
         rho = 1 if noise_correlation is None else noise_correlation.shape[0]
         self.n = grid_size(2 * self.size, self.psf_size, rho)
         self.spectra = 1.0, spectrum(noise_correlation, self.n)
-        usable = ~mask.any(*UNUSABLE)
-        self.variances = [cell_medians(e.variance, usable, _VARIANCE_CELL) for e in pair]
+        self.variances = BackgroundVariances.of(pair, mask)
 
     @property
     def half(self):
@@ -224,7 +212,7 @@ class _FilterField:
         filters = zogy_filters(
             transform(kernel / self.ratio, self.n),
             transform(self.psf.stamp(x, y), self.n),
-            self.background(x, y),
+            self.variances.at(x, y),
             self.ratio,
             spectra=self.spectra,
         )
@@ -241,13 +229,6 @@ class _FilterField:
         psf = centred(filters.psf, self.psf_size)
         return _Kernels(own, other, psf, filters.power, *gains)
 
-    def background(self, x, y):
-        """Background variances of the two images at a place."""
-        ny, nx = self.variances[0].shape
-        j = min(int(y * ny / self.shape[0]), ny - 1)
-        i = min(int(x * nx / self.shape[1]), nx - 1)
-        return [float(v[j, i]) for v in self.variances]
-
     def difference_psf(self, nodes=7):
         """The PSF of D on a grid of positions."""
         ny, nx = self.shape
@@ -262,7 +243,7 @@ def _in_tiles(planes, field, shift_rms):
 
     def filtered(tile):
         kernels = field.at(*tile.centre)
-        sigma = np.sqrt(field.background(*tile.centre)[0])
+        sigma = np.sqrt(field.variances.at(*tile.centre)[0])
         rng = np.random.default_rng((_SEED, *tile.box))
         # One pixel more than the output, for the gradients of the score.
         parts = _tile(planes, tile.grown(1), kernels, field.half, (rng, sigma), shift_rms)

@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 
 from skydelta import Exposure, Mask, PhotoCalib, errors, write_exposure
-from skydelta.io.reader import read_exposure
+from skydelta.io.reader import open_fits, read_exposure
 from skydelta.io.wcs import wcs_from_header
 from skydelta.psf import GridPsf
 
@@ -300,6 +300,24 @@ def test_no_truncated_image_is_filled_up(folder, suffix, fraction):
     (folder / f"cut.{suffix}").write_bytes(data[: int(fraction * len(data))])
     with pytest.raises(errors.InputError):
         read(folder, f"cut.{suffix}")
+
+
+def test_gzip_cut_after_any_hdu(tmp_path):
+    """Whole HDUs may be missing from what is left; it still is no image."""
+    rng = np.random.default_rng(1)
+    planes = [fits.ImageHDU(rng.normal(size=(60, 60)), name=n) for n in ("A", "B", "C")]
+    for hdu in planes:
+        hdu.add_checksum()
+    path = tmp_path / "whole.fits"
+    fits.HDUList([fits.PrimaryHDU(), *planes]).writeto(path)
+    size = path.stat().st_size
+    data = gzip.compress(path.read_bytes())
+    for fraction in np.linspace(0.1, 0.999, 30):
+        cut = tmp_path / "cut.fits.gz"
+        cut.write_bytes(data[: int(fraction * len(data))])
+        with pytest.raises(errors.CorruptFileError, match="cut"), open_fits(cut):
+            pass
+    assert size > 3 * 2880  # there were HDUs to lose
 
 
 @pytest.mark.parametrize("text", [b"", b"hello", b"SIMPLE  =                    T"])

@@ -96,8 +96,7 @@ def prepare(job):
     path = job.template or _made_template(job)
     template, _ = read_template(path)
     _same_grid(science, template, path)
-    ny, nx = science.shape
-    fwhm = science.psf.compute_shape((nx - 1) / 2, (ny - 1) / 2).fwhm
+    fwhm = science.central_psf_shape.fwhm
     planes = {
         "blank": source_free(science, template),
         "far": far_from_saturation(science, template),

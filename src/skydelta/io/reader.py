@@ -1,6 +1,7 @@
 """One door for every image: the format is told by what the file holds."""
 
 import gzip
+import io
 import warnings
 import zlib
 from contextlib import contextmanager
@@ -122,7 +123,7 @@ def _loaded(path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            hdul = fits.open(path, memmap=False, lazy_load_hdus=False)
+            hdul = fits.open(_whole(path), memmap=False, lazy_load_hdus=False)
         except _UNREADABLE as error:
             raise _corrupt(path, error) from error
         try:
@@ -139,6 +140,18 @@ def _loaded(path):
     return hdul
 
 
+def _whole(path):
+    """The path, or what a gzip file holds: cut short, it would end silently after a whole HDU."""
+    with path.open("rb") as file:
+        compressed = file.read(2) == _GZIP
+    if not compressed:
+        return path
+    with gzip.open(path) as file:
+        return io.BytesIO(file.read())
+
+
+_GZIP = b"\x1f\x8b"
+
 _UNREADABLE = (
     OSError,
     EOFError,
@@ -148,6 +161,7 @@ _UNREADABLE = (
     TypeError,
     IndexError,
     KeyError,
+    AttributeError,
     fits.VerifyError,
 )
 """What astropy raises on damaged files."""
