@@ -1,16 +1,14 @@
 import numpy as np
 import pytest
-from scenes import gaussian_stamp, make_exposure, star_field, tan_wcs, white_noise
+from scenes import make_exposure, star_field, tan_wcs, white_noise
 
 from skydelta.calibrate import PENDING, CalibrateOptions, calibrate, not_measured
 from skydelta.detect import detect
 from skydelta.dia_source import COLUMNS, empty_catalogue
 from skydelta.errors import NoPhotoCalibError
 from skydelta.field import Field
-from skydelta.local_calibration import local_jacobian, psf_moments
 from skydelta.measure import measure
 from skydelta.photocalib import PhotoCalib
-from skydelta.psf import GridPsf
 from skydelta.source_ids import NoIdError, unpack_id
 
 SHAPE = (300, 300)
@@ -220,18 +218,6 @@ def test_moments_are_in_arcsec(measured, catalogue):
     assert catalogue["ixx"] == pytest.approx(0.04 * columns["base_SdssShape_xx"], rel=1e-4)
 
 
-def test_moments_of_a_varying_psf():
-    """Bilinear between two PSFs, whose moments are known at the ends."""
-    stamps = np.stack([gaussian_stamp(2.0), gaussian_stamp(3.0)])
-    psf = GridPsf(np.array([0.0, 299.0]), np.array([0.0, 0.0]), stamps)
-    xx, yy, xy = psf_moments(psf, SHAPE, np.array([0.0, 299.0]), np.array([10.0, 250.0]))
-    assert xx == pytest.approx([4.0, 9.0], rel=1e-4)
-    assert yy == pytest.approx([4.0, 9.0], rel=1e-4)
-    assert xy == pytest.approx([0.0, 0.0], abs=1e-6)
-    middle = psf_moments(psf, SHAPE, np.array([131.0]), np.array([131.0]))[0, 0]
-    assert middle == pytest.approx(psf.compute_shape(131.0, 131.0).ixx, rel=0.01)
-
-
 class TestDipole:
     """A dipole of 2 px: its bearing on the sky is that of its lobes' true positions."""
 
@@ -337,10 +323,3 @@ def test_a_band_without_number(measured):
     exposure, columns = measured
     with pytest.raises(NoIdError, match=r"append it to calibrate\.bands"):
         calibrate(columns, exposure.replace(band="N708"), 1, 1, template_scale=1.0)
-
-
-def test_jacobian_of_a_rotated_grid():
-    """0.2 arcsec a pixel, x running to the west before the rotation by 35 degrees."""
-    jacobian = local_jacobian(tan_wcs(SHAPE, rotation=35), np.array([150.0]), np.array([150.0]))[0]
-    c, s = np.cos(np.radians(35)), np.sin(np.radians(35))
-    assert jacobian == pytest.approx(0.2 * np.array([[-c, s], [s, c]]), abs=1e-6)

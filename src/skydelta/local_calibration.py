@@ -1,5 +1,7 @@
 """WCS and photometric scale at the positions of sources."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from skydelta.errors import BadPsfError
@@ -42,12 +44,53 @@ def local_jacobian(wcs, x, y):
     return jacobian
 
 
+def local_columns(exposure, x, y):
+    """Instrumental columns of the local calibration, named as those of the LSST stack.
+
+    Parameters
+    ----------
+    exposure
+        Exposure.
+    x, y
+        (n,) positions, 0-based px.
+
+    Returns
+    -------
+    dict
+        base_LocalPhotoCalib and its error, nJy per count (NaN without a zero point);
+        base_LocalWcs_CDMatrix_i_j, rad per px: derivatives of (ra cos dec, dec) by (x, y).
+    """
+    jacobian = np.radians(local_jacobian(exposure.wcs, x, y) / 3600.0)
+    calib = exposure.photo_calib
+    scale, error = calib.local(x, y) if calib is not None else np.full((2, len(x)), np.nan)
+    columns = {"base_LocalPhotoCalib": scale, "base_LocalPhotoCalibErr": error}
+    for i in (0, 1):
+        for j in (0, 1):
+            columns[f"base_LocalWcs_CDMatrix_{i + 1}_{j + 1}"] = jacobian[:, i, j]
+    return columns
+
+
 def sky_covariance(jacobian, x_err, y_err, xy_cov):
     """(n, 2, 2) covariance of (east, north), arcsec squared, from that of (x, y), px squared."""
     covariance = np.empty((len(jacobian), 2, 2))
     covariance[:, 0, 0], covariance[:, 1, 1] = np.square(x_err), np.square(y_err)
     covariance[:, 0, 1] = covariance[:, 1, 0] = xy_cov
     return jacobian @ covariance @ jacobian.transpose(0, 2, 1)
+
+
+def on_constant_scale(exposure):
+    """An exposure whose photometric scale varies, multiplied so that it does not."""
+    calib = exposure.photo_calib
+    if calib is None or calib.field is None:
+        return exposure
+    ny, nx = exposure.shape
+    factor = calib.field.box(0, ny, 0, nx)
+    return exposure.replace(
+        image=exposure.image * factor,
+        variance=exposure.variance * factor**2,
+        photo_calib=replace(calib, field=None),
+        saturate=exposure.saturate * float(factor.min()),
+    ).noted("the photometric scale varied over the image: multiplied with it")
 
 
 def pixel_areas(jacobian):

@@ -1,10 +1,11 @@
 """The calibrated catalogue of one exposure, and how the exposure fared."""
 
-from skydelta.stage import provenance, stage
+from skydelta.stage import options, provenance, stage
 
 with stage(snakemake):
+    from skydelta.calibrate import CalibrateOptions
     from skydelta.io.catalogues import write_catalogue
-    from skydelta.io.finish import calibrated_exposure
+    from skydelta.io.finish import calibrated_exposure, catalogue_cards
     from skydelta.io.outcome import write_status
 
     catalogue, status = calibrated_exposure(
@@ -15,6 +16,9 @@ with stage(snakemake):
         diffexp=snakemake.input.diffexp,
         footprints=snakemake.input.footprints,
         threshold=snakemake.params.threshold,
+        options=options(CalibrateOptions, snakemake.params.section),
     )
-    write_catalogue(snakemake.output.catalogue, catalogue, provenance(snakemake))
+    meta, notes = provenance(snakemake)
+    for path in snakemake.output.catalogue:
+        write_catalogue(path, catalogue, (meta | catalogue_cards(status), notes))
     write_status(snakemake.output.status, status)

@@ -1,11 +1,15 @@
 """The native image format: IMAGE, MASK, VARIANCE and PSFGRID (or PSF) HDUs.
 
+A photometric scale that varies over the image has its coefficients in PHOTOCALIB. MJD-OBS is
+mid-exposure in the scale that TIMESYS names, UTC without that card, as FITS has it.
+
 A product carries no date and no checksum comment, so the same input and configuration give the
 same bytes.
 """
 
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,7 @@ from astropy.io import fits
 
 from skydelta.errors import BadImageError, BadVarianceError, InputError
 from skydelta.exposure import Exposure
+from skydelta.field import Field
 from skydelta.io.wcs import header_of, wcs_from_header
 from skydelta.mask import Mask
 from skydelta.photocalib import PhotoCalib
@@ -67,7 +72,18 @@ def exposure_hdus(exposure):
     if exposure.psf is not None:
         psf = exposure.psf
         hdus.append(psf_hdu(psf if isinstance(psf, GridPsf) else sample_psf(psf, exposure.shape)))
+    if exposure.photo_calib is not None and exposure.photo_calib.field is not None:
+        hdus.append(_photo_calib_hdu(exposure.photo_calib.field))
     return hdus
+
+
+def _photo_calib_hdu(field):
+    """The variation of the photometric scale: its coefficients, [y, x]."""
+    header = fits.Header()
+    header["FUNCTION"] = (field.kind, "factors along y and x, on NJYSCALE")
+    header["NXIMAGE"] = (field.shape[1], "[pix] width they are scaled to")
+    header["NYIMAGE"] = (field.shape[0], "[pix] height they are scaled to")
+    return fits.ImageHDU(_big_endian(field.coefficients, ">f8"), header, name="PHOTOCALIB")
 
 
 def _big_endian(array, dtype):
@@ -165,7 +181,7 @@ def read_native(hdul):
         mask=mask,
         wcs=wcs_from_header(image_hdu.header),
         psf=read_psf(hdul),
-        photo_calib=photo_calib_from_header(header),
+        photo_calib=_photo_calib(hdul, header),
         **observation_from_header(header),
         meta={k: primary[k] for k in primary if k not in _STANDARD_CARDS and k not in _STRUCTURAL},
         notes=notes_of(primary),
@@ -218,6 +234,16 @@ def read_psf(hdul):
     if "PSF" in names:
         return GridPsf.constant(np.array(hdul["PSF"].data, float))
     return None
+
+
+def _photo_calib(hdul, header):
+    """The photometric scale of a native file, with its variation if there is one."""
+    calib = photo_calib_from_header(header)
+    if calib is None or not any(hdu.name == "PHOTOCALIB" for hdu in hdul):
+        return calib
+    hdu = hdul["PHOTOCALIB"]
+    shape = (hdu.header["NYIMAGE"], hdu.header["NXIMAGE"])
+    return replace(calib, field=Field(_plane(hdu.data, float), shape, hdu.header["FUNCTION"]))
 
 
 def photo_calib_from_header(header):

@@ -17,7 +17,10 @@ MASK_CODES = {
 }
 """Codes of the masks of known pipelines: the DECam Community Pipeline's ood files."""
 
-_KEPT_CARDS = ("OBJECT", "TELESCOP", "INSTRUME", "EXPNUM", "CCDNUM", "AIRMASS", "DATE-OBS")
+_KEPT_CARDS = (
+    *("OBJECT", "TELESCOP", "INSTRUME", "EXPNUM", "CCDNUM", "AIRMASS"),
+    *("DATE-OBS", "TIMESYS"),
+)
 _MJD_ZERO = datetime(1858, 11, 17)
 
 

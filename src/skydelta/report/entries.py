@@ -206,20 +206,13 @@ def _difference(entry):
 
 
 def _detections(entry):
+    from skydelta.io.catalogues import read_catalogue
     from skydelta.io.detections import read_detections
 
     return {
         "detections": read_detections(entry.footprints),
         "catalogue": read_catalogue(entry.catalogue),
     }
-
-
-def read_catalogue(path):
-    """A DiaSource catalogue as arrays by column name."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path)
-    return {name: table[name].to_numpy() for name in table.column_names}
 
 
 def is_flagged(catalogue):
