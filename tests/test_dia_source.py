@@ -1,6 +1,9 @@
 """The catalogue's columns against Rubin's own table."""
 
+import subprocess
+import sys
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +11,8 @@ import yaml
 from astropy import units as u
 
 from skydelta.dia_source import ABSENT, ADDITIONS, COLUMNS, RUBIN, SCHEMA, empty_catalogue
+
+ROOT = Path(__file__).resolve().parents[1]
 
 TYPES = {
     "long": "i8",
@@ -84,3 +89,8 @@ def test_empty():
         values = catalogue[column.name]
         assert len(values) == 0
         assert values.dtype == ("O" if column.dtype == "U" else np.dtype(column.dtype))
+
+
+def test_reference_page_is_that_of_the_columns():
+    command = [sys.executable, str(ROOT / "docs" / "catalogue_reference.py"), "--check"]
+    subprocess.run(command, check=True)
