@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -151,6 +154,21 @@ class TestCatalogue:
             assert metadata[b"description"].decode() == column.description
         assert schema.field("psfFlux").metadata[b"unit"] == b"nJy"
         assert schema.field("ra").metadata[b"unit"] == b"deg"
+
+    def test_writing_does_not_import_pandas(self, tmp_path):
+        code = (
+            "import sys; from skydelta.io.catalogues import write_catalogue;"
+            "from skydelta.dia_source import empty_catalogue;"
+            f"write_catalogue({str(tmp_path / 'a.parquet')!r}, empty_catalogue());"
+            "sys.exit('pandas' in sys.modules)"
+        )
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+    def test_text_beyond_ascii_and_none(self, catalogue, tmp_path):
+        n = len(catalogue["band"])
+        words = ["β", None, *["i"] * (n - 2)]
+        write_catalogue(tmp_path / "a.parquet", catalogue | {"reliabilityVersion": words})
+        assert pq.read_table(tmp_path / "a.parquet")["reliabilityVersion"].to_pylist() == words
 
     def test_fits(self, catalogue, tmp_path):
         path = same_bytes(write_catalogue, catalogue, tmp_path, ".fits")
