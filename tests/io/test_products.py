@@ -225,6 +225,8 @@ class TestCatalogue:
             [tmp_path / f"{k}.parquet" for k in "abc"], targets, ({"SKYDVER": ("1.2", "")}, ())
         )
         assert Table.read(targets[1])["diaSourceId"].tolist() == 2 * list(catalogue["diaSourceId"])
+        assert set(fits.getdata(targets[1])["reliabilityVersion"]) == {""}
+        assert set(fits.getdata(targets[1])["band"]) == {"i"}
         assert fits.getheader(targets[1])["SKYDVER"] == "1.2"
         assert pq.read_schema(targets[0]).metadata[b"SKYDVER"] == b"1.2"
         table = pq.read_table(targets[0])
