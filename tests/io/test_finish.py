@@ -108,13 +108,13 @@ def test_sky_sources_are_not_counted(products, broad):
     assert status["n_sky_sources"] == np.count_nonzero(sky)
     assert status["n_negative"] == np.count_nonzero(catalogue["isNegative"] & ~sky)
     pulls = (catalogue["psfFlux"] / catalogue["psfFluxErr"])[sky & ~catalogue["psfFlux_flag"]]
-    assert status["sky_source_pull_rms"] == pytest.approx(np.sqrt(np.mean(pulls**2)), rel=1e-5)
+    assert status["sky_flux_pull"] == pytest.approx(np.sqrt(np.mean(pulls**2)), rel=1e-5)
 
 
 def test_without_sky_sources_there_is_no_pull(products, broad):
     _, status = calibrated_exposure(7, 3, "i", **products)
     assert status["n_sources"] == len(broad.detections.sources)
-    assert (status["n_sky_sources"], status["sky_source_pull_rms"]) == (0, None)
+    assert (status["n_sky_sources"], status["sky_flux_pull"]) == (0, None)
 
 
 def test_cards_say_what_the_numbers_mean(products):

@@ -316,7 +316,7 @@ def test_sky_sources_are_no_detections(tmp_path):
     catalogue = catalogue_of([40, 150, 80], [60, 120, 80], [1e4, 600.0, 1e4], [False] * 3)
     catalogue["sky_source"] = np.array([False, False, True])
     write_catalogue(entry.catalogue, catalogue)
-    write_status(entry.status, {"status": "ok", "message": "", "sky_source_pull_rms": 1.0525})
+    write_status(entry.status, {"status": "ok", "message": "", "sky_flux_pull": 1.0525})
     loaded = load(entry)
     assert loaded.catalogue["x"].tolist() == [40, 150]
     values = summarise(loaded).values

@@ -19,6 +19,8 @@ with stage(snakemake):
         options=options(CalibrateOptions, snakemake.params.section),
     )
     meta, notes = provenance(snakemake)
-    for path in snakemake.output.catalogue:
+    # One file for each format, then the status.
+    *catalogues, status_file = snakemake.output
+    for path in catalogues:
         write_catalogue(path, catalogue, (meta | catalogue_cards(status), notes))
-    write_status(snakemake.output.status, status)
+    write_status(status_file, status)

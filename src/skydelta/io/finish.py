@@ -17,6 +17,9 @@ from skydelta.timescale import time_scale
 
 log = logging.getLogger(__name__)
 
+_LEAST_SKY = 5
+"""Sky sources that a scatter needs."""
+
 _NUMBERS = {
     "kernel_sum": "KSUM",
     "kernel_sum_error": "KSUMERR",
@@ -117,16 +120,22 @@ def catalogue_cards(status):
 def _counts(catalogue):
     """Numbers of sources, and what the sky sources say about the errors."""
     sky = catalogue["sky_source"]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        pulls = catalogue["psfFlux"][sky] / catalogue["psfFluxErr"][sky]
-    pulls = pulls[np.isfinite(pulls)]
     return {
         "n_sources": int(np.count_nonzero(~sky)),
         "n_negative": int(np.count_nonzero(catalogue["isNegative"] & ~sky)),
         "n_dipoles": int(np.count_nonzero(catalogue["isDipole"] & ~sky)),
         "n_sky_sources": int(np.count_nonzero(sky)),
-        "sky_source_pull_rms": float(np.sqrt(np.mean(pulls**2))) if pulls.size else None,
+        "sky_flux_pull": _sky_flux_pull(catalogue),
     }
+
+
+def _sky_flux_pull(catalogue):
+    """Rms of flux over error of the sky sources: 1 if the errors are right; None below five."""
+    sky = catalogue["sky_source"] & ~catalogue["psfFlux_flag"]
+    if np.count_nonzero(sky) < _LEAST_SKY:
+        return None
+    pulls = catalogue["psfFlux"][sky].astype(float) / catalogue["psfFluxErr"][sky]
+    return float(np.sqrt(np.mean(pulls**2)))
 
 
 def _numbers(diffexp):

@@ -101,7 +101,7 @@ def _detection_values(loaded):
     negative, dipole = (np.asarray(catalogue[n], bool) for n in ("isNegative", "isDipole"))
     return {
         "score_rms": detections.score_rms,
-        "sky_pull": _number(loaded.numbers.get("sky_source_pull_rms")),
+        "sky_pull": _number(loaded.numbers.get("sky_flux_pull")),
         "limit": limiting_magnitude(
             detections.flux_sigma, detections.score_rms, calib.scale if calib else np.nan
         ),
