@@ -10,7 +10,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 import skydelta
-from skydelta.calibrate import COLUMNS
+from skydelta.dia_source import COLUMNS
 from skydelta.errors import (
     CorruptFileError,
     MissingFileError,
@@ -108,7 +108,21 @@ def test_catalogue_as_the_workflow_writes_it(root):
     write_catalogue(repo.path("deepDiff_diaSrc", **EXPOSURE), columns)
     back = repo.get("deepDiff_diaSrc", **EXPOSURE)
     assert back.colnames == [c.name for c in COLUMNS]
+    assert back["parentDiaSourceId"].dtype == np.int64
     assert back["psfFlux"].unit == u.nJy
+
+
+def test_nulls_of_a_catalogue_are_masked(root):
+    """64-bit ids beside nulls stay whole: a number with a point would round them."""
+    repo = Repository(root)
+    columns = {c.name: np.zeros(2, object if c.dtype == "U" else c.dtype) for c in COLUMNS}
+    columns |= {"band": ["i", "i"], "reliabilityVersion": [None, "1"]}
+    one = 2**62 + 1
+    columns["parentDiaSourceId"] = np.ma.array([one, 0], mask=[False, True])
+    write_catalogue(repo.path("deepDiff_diaSrc", **EXPOSURE), columns)
+    back = repo.get("deepDiff_diaSrc", **EXPOSURE)
+    assert back["parentDiaSourceId"].tolist() == [one, None]
+    assert back["reliabilityVersion"].tolist() == [None, "1"]
 
 
 def test_sources(root):

@@ -1,31 +1,56 @@
-"""From instrumental measurements to the DiaSource catalogue: nJy, AB magnitudes, sky errors.
-
-Column names, units and order are those of Rubin's DiaSource table where it has them; psfMag,
-psfMagErr and detectScore are additions.
-"""
+"""From instrumental measurements to the DiaSource catalogue: nJy, AB magnitudes, sky errors."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from skydelta.dia_source import COLUMNS, empty_catalogue, typed
 from skydelta.errors import NoPhotoCalibError
+from skydelta.local_calibration import (
+    local_jacobian,
+    on_sky,
+    pixel_areas,
+    psf_moments,
+    sky_covariance,
+)
 from skydelta.photocalib import nanojansky_to_magnitude
+from skydelta.source_ids import band_number, dia_source_ids
+from skydelta.timescale import time_scale, to_tai
 
-FLUX_APERTURE = "base_CircularApertureFlux_12_0"
-"""The aperture behind apFlux, as in Rubin's own table."""
+__all__ = ["BANDS", "COLUMNS", "CalibrateOptions", "calibrate", "empty_catalogue", "not_measured"]
 
+BANDS = (
+    *("u", "g", "r", "i", "z", "y", "Y", "U", "B", "V", "R", "I"),
+    *("w", "L", "Clear", "VR"),
+)
+"""Bands in the order of their numbers in ids."""
 
-@dataclass(frozen=True)
-class Column:
-    """A catalogue column: name, numpy type, unit (empty if none) and meaning."""
+APERTURE = 12.0
+"""px; radius of the aperture behind apFlux, as in Rubin's own table."""
 
-    name: str
-    dtype: str
-    unit: str
-    description: str
+_APERTURE_FLUX = "base_CircularApertureFlux_12_0"
 
+_COPIES = {
+    "x": "base_NaiveCentroid_x",
+    "xErr": "base_NaiveCentroid_xErr",
+    "y": "base_NaiveCentroid_y",
+    "yErr": "base_NaiveCentroid_yErr",
+    "centroid_flag": "base_NaiveCentroid_flag",
+    "apFlux_flag": f"{_APERTURE_FLUX}_flag",
+    "isNegative": "is_negative",
+    "psfChi2": "base_PsfFlux_chi2",
+    "psfNdata": "base_PsfFlux_npixels",
+    "psfFlux_flag": "base_PsfFlux_flag",
+    "forced_PsfFlux_flag": "ip_diffim_forced_PsfFlux_flag",
+    "forced_template_PsfFlux_flag": "ip_diffim_forced_template_PsfFlux_flag",
+    "shape_flag": "base_SdssShape_flag",
+    "isDipole": "ip_diffim_DipoleFit_flag_classification",
+    "detectScore": "detect_score",
+    "pixelFlags_offimage": "base_PixelFlags_flag_offimage",
+}
+"""Columns taken over as they are."""
 
-_FLAGS = {
+_PIXEL_FLAGS = {
     "bad": "bad",
     "cr": "cr",
     "edge": "edge",
@@ -35,71 +60,55 @@ _FLAGS = {
     "suspect": "suspect",
     "sat_template": "saturatedTemplate",
 }
+"""Names of pixel flags here and in base_PixelFlags_flag_*, both in footprint and at the centre."""
 
-COLUMNS = (
-    Column("diaSourceId", "i8", "", "unique over visits and detectors"),
-    Column("visit", "i8", "", "visit of the exposure"),
-    Column("detector", "i2", "", "detector of the exposure"),
-    Column("band", "U", "", "filter"),
-    Column("parentDiaSourceId", "i8", "", "first source of the same footprint; 0 for none"),
-    Column("midpointMjdTai", "f8", "d", "mid-exposure time"),
-    Column("ra", "f8", "deg", "right ascension, ICRS"),
-    Column("raErr", "f4", "deg", "standard error of ra (of the coordinate, not times cos dec)"),
-    Column("dec", "f8", "deg", "declination, ICRS"),
-    Column("decErr", "f4", "deg", "standard error of dec"),
-    Column("x", "f4", "pixel", "column, 0-based"),
-    Column("xErr", "f4", "pixel", "standard error of x"),
-    Column("y", "f4", "pixel", "row, 0-based"),
-    Column("yErr", "f4", "pixel", "standard error of y"),
-    Column("centroid_flag", "?", "", "the position fit failed"),
-    Column("snr", "f4", "", "|psfFlux| over its error"),
-    Column("detectScore", "f4", "", "matched-filter significance, signed"),
-    Column("psfFlux", "f4", "nJy", "PSF flux on the difference image"),
-    Column("psfFluxErr", "f4", "nJy", "standard error of psfFlux"),
-    Column("psfFlux_flag", "?", "", "the PSF flux is not to be used"),
-    Column("psfMag", "f4", "mag", "AB magnitude of psfFlux; NaN where it is not positive"),
-    Column("psfMagErr", "f4", "mag", "standard error of psfMag"),
-    Column("psfChi2", "f4", "", "chi2 of the PSF fit"),
-    Column("psfNdata", "i4", "", "pixels of the PSF fit"),
-    Column("apFlux", "f4", "nJy", "flux in 12 px radius on the difference image"),
-    Column("apFluxErr", "f4", "nJy", "standard error of apFlux"),
-    Column("apFlux_flag", "?", "", "the aperture holds unusable pixels"),
-    Column("scienceFlux", "f4", "nJy", "forced PSF flux on the science image"),
-    Column("scienceFluxErr", "f4", "nJy", "standard error of scienceFlux"),
-    Column("forced_PsfFlux_flag", "?", "", "scienceFlux could not be measured"),
-    Column("templateFlux", "f4", "nJy", "forced PSF flux on the template"),
-    Column("templateFluxErr", "f4", "nJy", "standard error of templateFlux"),
-    Column("forced_template_PsfFlux_flag", "?", "", "templateFlux could not be measured"),
-    Column("ixx", "f4", "pixel2", "second moment of the source along x"),
-    Column("iyy", "f4", "pixel2", "second moment along y"),
-    Column("ixy", "f4", "pixel2", "mixed second moment"),
-    Column("shape_flag", "?", "", "the moments could not be measured"),
-    Column("isNegative", "?", "", "fainter than the template"),
-    Column("isDipole", "?", "", "a positive and a negative lobe side by side"),
-    *(
-        Column(f"pixelFlags_{name}{where}", "?", "", f"{name} pixels {text}")
-        for name in _FLAGS
-        for where, text in (("", "in the footprint"), ("Center", "within 1 px of the centre"))
-    ),
-    Column("pixelFlags_offimage", "?", "", "the position is outside the image"),
+PENDING = {
+    "sky_source": ("sky_source", False),
+    "detectScoreNoise": ("detect_score_noise", np.nan),
+    "bboxSize": ("footprint_bbox_size", 0),
+    "extendedness": ("base_ClassificationSizeExtendedness_value", np.nan),
+    "reliability": ("reliability", np.nan),
+    "reliabilityVersion": ("reliability_version", None),
+    "dipoleChi2": ("ip_diffim_DipoleFit_chi2dof", np.nan),
+    "dipoleNdata": ("ip_diffim_DipoleFit_nData", 0),
+    "dipoleFitAttempted": ("ip_diffim_DipoleFit_flag_classificationAttempted", False),
+    "dipoleFit_flag": ("ip_diffim_DipoleFit_flag", False),
+    **{
+        f"pixelFlags_{name}{where}": (f"base_PixelFlags_flag_{name}{where}", False)
+        for name in ("streak", "crTemplate", "templateEdge", "halo")
+        for where in ("", "Center")
+    },
+}
+"""Columns whose measurement need not exist: it, and the value that stands for none."""
+
+_DIPOLE = "ip_diffim_DipoleFit"
+
+_PENDING_DIPOLE = tuple(
+    f"{_DIPOLE}_{name}"
+    for name in ("instFlux", "instFluxErr", "fluxDiff", "fluxDiffErr", "separation", "orientation")
 )
+"""The dipole fit: all of these or none."""
+
+_PENDING_COVARIANCE = "base_NaiveCentroid_x_y_Cov"
 
 
-def dia_source_ids(visit, detector, count):
-    """64-bit ids: (visit, detector, counter from 1), 22 bits for the counter, 10 for detector.
+@dataclass(frozen=True)
+class CalibrateOptions:
+    """How measurements become a catalogue.
 
-    Raises
-    ------
-    ValueError
-        If a number does not fit.
+    Parameters
+    ----------
+    bands
+        Bands in the order of their numbers in ids.
+    zero_point_error
+        Whether the zero point's error is part of the errors of fluxes and magnitudes.
     """
-    if not (0 <= visit < 2**31 and 0 <= detector < 1024 and count < 2**22):
-        msg = f"no id for visit {visit}, detector {detector}, {count} sources"
-        raise ValueError(msg)
-    return (np.int64(visit) << 32) + (np.int64(detector) << 22) + np.arange(1, count + 1)
+
+    bands: tuple = BANDS
+    zero_point_error: bool = False
 
 
-def calibrate(columns, exposure, visit, detector, *, template_scale):
+def calibrate(columns, exposure, visit, detector, *, template_scale, options=None):
     """The DiaSource catalogue of one exposure.
 
     Parameters
@@ -107,136 +116,196 @@ def calibrate(columns, exposure, visit, detector, *, template_scale):
     columns
         Instrumental measurements by name, from `skydelta.measure.measure`.
     exposure
-        The difference they were made on: calibration, WCS, band and time are taken from it.
+        The difference they were made on: calibration, WCS, PSF, band and time are taken from it.
     visit, detector
         Numbers of the exposure.
     template_scale
         nJy per count of the template.
+    options
+        CalibrateOptions.
 
     Returns
     -------
     dict
-        Array by column name, in the order and types of COLUMNS.
+        Array by column name, in the order and types of `skydelta.dia_source.COLUMNS`.
 
     Raises
     ------
     NoPhotoCalibError
         If the difference has no zero point.
+    NoIdError
+        If visit, detector, band or the number of sources do not fit into an id.
+    KeyError
+        If a measurement is missing.
     """
-    calib = exposure.photo_calib
-    if calib is None:
+    options = options or CalibrateOptions()
+    if exposure.photo_calib is None:
         msg = (
             "neither the exposure nor its template has a zero point: give MAGZERO in a header or "
             "set input.coadd_zero_point"
         )
         raise NoPhotoCalibError(msg)
-    count = len(columns["coord_ra"])
-    ids = dia_source_ids(visit, detector, count)
-    ra_error, dec_error = _sky_errors(columns, exposure.wcs)
-    flux, flux_error = calib.to_nanojansky(
-        columns["base_PsfFlux_instFlux"], columns["base_PsfFlux_instFluxErr"]
-    )
-    ap_flux, ap_error = calib.to_nanojansky(
-        columns[f"{FLUX_APERTURE}_instFlux"], columns[f"{FLUX_APERTURE}_instFluxErr"]
-    )
-    mag, mag_error = nanojansky_to_magnitude(flux, flux_error)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        snr = np.abs(flux) / flux_error
-    values = {
+    x, y = (np.asarray(columns[f"base_NaiveCentroid_{axis}"], float) for axis in "xy")
+    jacobian = local_jacobian(exposure.wcs, x, y)
+    band = band_number(exposure.band, options.bands)
+    ids = dia_source_ids(visit, detector, band, len(x))
+    values = {name: columns[source] for name, source in _COPIES.items()}
+    values |= _pending(columns)
+    values |= _identity(ids, columns, exposure, visit, detector)
+    values |= _sky(columns, jacobian)
+    values |= _fluxes(columns, exposure.photo_calib, x, y, options.zero_point_error)
+    values |= _template_flux(columns, template_scale)
+    values |= _dipoles(columns, exposure.photo_calib, x, y, jacobian, options.zero_point_error)
+    values |= _shapes(columns, exposure, x, y, jacobian)
+    values |= _flags(columns, exposure, x, y)
+    return {c.name: typed(c, values[c.name]) for c in COLUMNS}
+
+
+def not_measured(columns):
+    """Names of the catalogue's columns that instrumental columns have no measurement for."""
+    missing = [name for name, (source, _) in PENDING.items() if source not in columns]
+    if not _has_dipoles(columns):
+        missing += [c.name for c in COLUMNS if c.name in _DIPOLE_COLUMNS]
+    return missing
+
+
+_DIPOLE_COLUMNS = (
+    *("dipoleMeanFlux", "dipoleMeanFluxErr", "dipoleFluxDiff", "dipoleFluxDiffErr"),
+    *("dipoleLength", "dipoleAngle"),
+)
+
+
+def _pending(columns):
+    count = len(columns["base_NaiveCentroid_x"])
+    return {
+        name: columns[source] if source in columns else np.full(count, none)
+        for name, (source, none) in PENDING.items()
+    }
+
+
+def _identity(ids, columns, exposure, visit, detector):
+    count = len(ids)
+    sky = np.asarray(columns.get("sky_source", np.zeros(count)), bool)
+    return {
         "diaSourceId": ids,
         "visit": np.full(count, visit),
         "detector": np.full(count, detector),
         "band": np.full(count, exposure.band, dtype=object),
-        "parentDiaSourceId": _parents(ids, columns["footprint"]),
-        "midpointMjdTai": np.full(count, exposure.mjd),
-        "ra": np.degrees(columns["coord_ra"]) % 360.0,
-        "raErr": ra_error,
-        "dec": np.degrees(columns["coord_dec"]),
-        "decErr": dec_error,
-        "x": columns["base_NaiveCentroid_x"],
-        "xErr": columns["base_NaiveCentroid_xErr"],
-        "y": columns["base_NaiveCentroid_y"],
-        "yErr": columns["base_NaiveCentroid_yErr"],
-        "centroid_flag": columns["base_NaiveCentroid_flag"],
-        "snr": snr,
-        "detectScore": columns["detect_score"],
-        "psfFlux": flux,
-        "psfFluxErr": flux_error,
-        "psfFlux_flag": columns["base_PsfFlux_flag"],
-        "psfMag": mag,
-        "psfMagErr": mag_error,
-        "psfChi2": columns["base_PsfFlux_chi2"],
-        "psfNdata": columns["base_PsfFlux_npixels"],
-        "apFlux": ap_flux,
-        "apFluxErr": ap_error,
-        "apFlux_flag": columns[f"{FLUX_APERTURE}_flag"],
-        "ixx": columns["base_SdssShape_xx"],
-        "iyy": columns["base_SdssShape_yy"],
-        "ixy": columns["base_SdssShape_xy"],
-        "shape_flag": columns["base_SdssShape_flag"],
-        "isNegative": columns["is_negative"],
-        "isDipole": columns["ip_diffim_DipoleFit_flag_classification"],
-        "pixelFlags_offimage": columns["base_PixelFlags_flag_offimage"],
+        "parentDiaSourceId": _parents(ids, columns["footprint"], sky),
+        "midpointMjdTai": np.full(count, to_tai(exposure.mjd, time_scale(exposure.meta)[0])),
+        "exposureTime": np.full(count, exposure.exptime),
+        "snr": np.abs(columns["detect_score"]),
     }
-    values |= _forced(columns, calib, template_scale)
-    for name, flag in _FLAGS.items():
-        for where in ("", "Center"):
-            values[f"pixelFlags_{name}{where}"] = columns[f"base_PixelFlags_flag_{flag}{where}"]
-    return {c.name: _typed(values[c.name], c.dtype) for c in COLUMNS}
 
 
-def empty_catalogue():
-    """The catalogue of an exposure without sources: every column, no row."""
-    return {c.name: _typed(np.zeros(0), c.dtype) for c in COLUMNS}
+def _parents(ids, footprints, sky):
+    """Id of the first source of each footprint with several; masked where there is one, or for it.
 
-
-def _typed(values, dtype):
-    if dtype == "U":
-        return np.asarray(values, dtype=object)
-    return np.asarray(values).astype(dtype)
-
-
-def _parents(ids, footprints):
-    """Id of the first source of each footprint with several; 0 where there is one, or for it."""
-    parents = np.zeros(len(ids), np.int64)
-    if len(ids) == 0:
-        return parents
-    _, first, inverse = np.unique(footprints, return_index=True, return_inverse=True)
-    head = first[inverse]
-    later = head != np.arange(len(ids))
-    parents[later] = ids[head[later]]
+    Sky sources have no footprint.
+    """
+    parents = np.ma.masked_all(len(ids), np.int64)
+    real = np.flatnonzero(~sky)
+    if real.size:
+        _, first, inverse = np.unique(footprints[real], return_index=True, return_inverse=True)
+        head = real[first[inverse]]
+        later = head != real
+        parents[real[later]] = ids[head[later]]
     return parents
 
 
-def _forced(columns, calib, template_scale):
-    """Forced fluxes in nJy, of each image on its own scale."""
-    science = calib.to_nanojansky(
-        columns["ip_diffim_forced_PsfFlux_instFlux"],
-        columns["ip_diffim_forced_PsfFlux_instFluxErr"],
-    )
-    name = "ip_diffim_forced_template_PsfFlux"
+def _sky(columns, jacobian):
+    """Position on the sky and its covariance, deg."""
+    ex, ey = (columns[f"base_NaiveCentroid_{axis}Err"] for axis in "xy")
+    covariance = sky_covariance(jacobian, ex, ey, columns.get(_PENDING_COVARIANCE, 0.0)) / 3600**2
     return {
-        "scienceFlux": science[0],
-        "scienceFluxErr": science[1],
-        "forced_PsfFlux_flag": columns["ip_diffim_forced_PsfFlux_flag"],
-        "templateFlux": columns[f"{name}_instFlux"] * template_scale,
-        "templateFluxErr": columns[f"{name}_instFluxErr"] * template_scale,
-        "forced_template_PsfFlux_flag": columns[f"{name}_flag"],
+        "ra": np.degrees(columns["coord_ra"]) % 360.0,
+        "raErr": np.sqrt(covariance[:, 0, 0]),
+        "dec": np.degrees(columns["coord_dec"]),
+        "decErr": np.sqrt(covariance[:, 1, 1]),
+        "ra_dec_Cov": covariance[:, 0, 1],
     }
 
 
-def _sky_errors(columns, wcs):
-    """Standard errors of ra and dec, deg, from those of x and y through the local WCS."""
-    x, y = columns["base_NaiveCentroid_x"], columns["base_NaiveCentroid_y"]
-    if len(x) == 0:
-        return np.zeros(0), np.zeros(0)
-    step = 0.5
-    derivatives = []
-    for dx, dy in ((step, 0.0), (0.0, step)):
-        ra_hi, dec_hi = wcs.all_pix2world(x + dx, y + dy, 0)
-        ra_lo, dec_lo = wcs.all_pix2world(x - dx, y - dy, 0)
-        ra_step = (ra_hi - ra_lo + 180.0) % 360.0 - 180.0
-        derivatives.append((ra_step / (2 * step), (dec_hi - dec_lo) / (2 * step)))
-    (ra_x, dec_x), (ra_y, dec_y) = derivatives
-    ex, ey = columns["base_NaiveCentroid_xErr"], columns["base_NaiveCentroid_yErr"]
-    return np.hypot(ra_x * ex, ra_y * ey), np.hypot(dec_x * ex, dec_y * ey)
+def _fluxes(columns, calib, x, y, zero_point_error):
+    """Fluxes on the difference and the science image, which are on one scale."""
+    values = {}
+    for name, source in (
+        ("psfFlux", "base_PsfFlux"),
+        ("apFlux", _APERTURE_FLUX),
+        ("scienceFlux", "ip_diffim_forced_PsfFlux"),
+    ):
+        values[name], values[f"{name}Err"] = calib.to_nanojansky(
+            columns[f"{source}_instFlux"],
+            columns[f"{source}_instFluxErr"],
+            x=x,
+            y=y,
+            zero_point_error=zero_point_error,
+        )
+    values["psfMag"], values["psfMagErr"] = nanojansky_to_magnitude(
+        values["psfFlux"], values["psfFluxErr"]
+    )
+    values["localPhotoCalib"], values["localPhotoCalibErr"] = calib.local(x, y)
+    return values
+
+
+def _template_flux(columns, template_scale):
+    """Forced flux on the template, on the template's own scale."""
+    name = "ip_diffim_forced_template_PsfFlux"
+    return {
+        "templateFlux": columns[f"{name}_instFlux"] * template_scale,
+        "templateFluxErr": columns[f"{name}_instFluxErr"] * template_scale,
+    }
+
+
+def _has_dipoles(columns):
+    return any(name in columns for name in _PENDING_DIPOLE)
+
+
+def _dipoles(columns, calib, x, y, jacobian, zero_point_error):
+    if not _has_dipoles(columns):
+        return {name: np.full(len(x), np.nan) for name in _DIPOLE_COLUMNS}
+    mean, mean_err, difference, difference_err, separation, orientation = (
+        np.asarray(columns[name], float) for name in _PENDING_DIPOLE
+    )
+    where = {"x": x, "y": y, "zero_point_error": zero_point_error}
+    mean, mean_err = calib.to_nanojansky(mean, mean_err, **where)
+    difference, difference_err = calib.to_nanojansky(difference, difference_err, **where)
+    length, bearing = on_sky(jacobian, separation, orientation)
+    values = mean, mean_err, difference, difference_err, length, bearing
+    return dict(zip(_DIPOLE_COLUMNS, values, strict=True))
+
+
+def _shapes(columns, exposure, x, y, jacobian):
+    """Moments in arcsec squared along the axes of the image, as Rubin has them."""
+    area = pixel_areas(jacobian)
+    moments = [columns[f"base_SdssShape_{name}"] for name in ("xx", "yy", "xy")]
+    psf = psf_moments(exposure.psf, exposure.shape, x, y) if len(x) else np.zeros((3, 0))
+    names = ("ixx", "iyy", "ixy")
+    return {name: area * value for name, value in zip(names, moments, strict=True)} | {
+        f"{name}PSF": area * value for name, value in zip(names, psf, strict=True)
+    }
+
+
+def _flags(columns, exposure, x, y):
+    """Flags that follow from the position, and those of the mask planes."""
+    beyond_psf = _beyond_edge(x, y, exposure.shape, exposure.psf.size // 2)
+    values = {
+        "pixelFlags": ~(np.isfinite(x) & np.isfinite(y)),
+        "apFlux_flag_apertureTruncated": _beyond_edge(x, y, exposure.shape, APERTURE),
+        "psfFlux_flag_edge": beyond_psf,
+        "forced_PsfFlux_flag_edge": beyond_psf,
+        "psfFlux_flag_noGoodPixels": np.asarray(columns["base_PsfFlux_npixels"]) == 0,
+        # Without usable pixels under the PSF is the one way for a forced flux to fail.
+        "forced_PsfFlux_flag_noGoodPixels": columns["ip_diffim_forced_PsfFlux_flag"],
+    }
+    for name, flag in _PIXEL_FLAGS.items():
+        for where in ("", "Center"):
+            values[f"pixelFlags_{name}{where}"] = columns[f"base_PixelFlags_flag_{flag}{where}"]
+    return values
+
+
+def _beyond_edge(x, y, shape, reach):
+    """Whether less than `reach` px of the image lie on some side of a position."""
+    ny, nx = shape
+    inside = (x - reach >= -0.5) & (y - reach >= -0.5)
+    return ~(inside & (x + reach <= nx - 0.5) & (y + reach <= ny - 0.5))

@@ -89,7 +89,7 @@ def on_flux_scale(exposure, scale):
     """An exposure whose counts are multiplied with a number; the calibration goes along."""
     calib = exposure.photo_calib
     if calib is not None:
-        calib = PhotoCalib(calib.scale / scale, calib.scale_err / scale)
+        calib = calib.scaled(1.0 / scale)
     return exposure.replace(
         image=exposure.image * np.float32(scale),
         variance=exposure.variance * np.float32(scale**2),

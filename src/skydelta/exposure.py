@@ -33,7 +33,7 @@ class Exposure:
     band
         Filter name as in the input tables, for example ``"i"``.
     mjd
-        Mid-exposure time, MJD (NaN if unknown).
+        Mid-exposure time, MJD (NaN if unknown), in the scale that TIMESYS in `meta` names, or UTC.
     exptime
         s (NaN if unknown).
     gain

@@ -227,16 +227,20 @@ def _read_fits_table(path):
 
 def _read_parquet(path):
     """A catalogue whose Arrow fields carry ``unit`` and ``description``."""
+    import numpy as np
     import pyarrow.parquet
-    from astropy.table import Column, Table
+    from astropy.table import Column, MaskedColumn, Table
+
+    from skydelta.io.catalogues import arrow_values
 
     arrow = pyarrow.parquet.read_table(path)
     columns = []
     for field, values in zip(arrow.schema, arrow.itercolumns(), strict=True):
-        array = values.to_numpy()
+        array = arrow_values(values)
+        kind = MaskedColumn if np.ma.isMaskedArray(array) else Column
         metadata = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
         columns.append(
-            Column(
+            kind(
                 array.astype(str) if array.dtype == object else array,
                 name=field.name,
                 unit=metadata.get("unit") or None,

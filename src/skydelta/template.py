@@ -15,6 +15,7 @@ from skydelta.layers import (
     node_shares,
     overlap_correlation,
 )
+from skydelta.local_calibration import on_constant_scale
 from skydelta.psf import grid_nodes
 from skydelta.resample import ORDER
 
@@ -105,6 +106,7 @@ def build_template(
     first = None
     for coadd in coadds:
         _check(coadd, band)
+        coadd = on_constant_scale(coadd)
         calib = calib or coadd.photo_calib
         layer = make_layer(coadd, wcs, shape, calib, lanczos_order)
         if layer is None:

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from skydelta.calibrate import COLUMNS
+from skydelta.calibrate import CalibrateOptions
+from skydelta.dia_source import COLUMNS
 from skydelta.errors import TooFewStarsError
 from skydelta.io.detections import write_detections
-from skydelta.io.finish import calibrated_exposure
+from skydelta.io.finish import calibrated_exposure, catalogue_cards
 from skydelta.io.native import write_exposure
 from skydelta.io.outcome import write_failure
 from skydelta.io.sources import write_sources
@@ -94,3 +95,34 @@ def test_no_zero_point_anywhere(products, broad):
     catalogue, status = calibrated_exposure(7, 3, "i", **products)
     assert (status["status"], status["stage"]) == ("no_photo_calib", "calibrate")
     assert len(catalogue["diaSourceId"]) == 0
+
+
+def test_sky_sources_are_not_counted(products, broad):
+    """They are rows of the catalogue, and their pulls are in the status."""
+    n = len(broad.detections.sources)
+    sky = np.arange(n) % 2 == 1
+    write_sources(products["sources"], broad.columns | {"sky_source": sky})
+    catalogue, status = calibrated_exposure(7, 3, "i", **products)
+    assert len(catalogue["diaSourceId"]) == n
+    assert status["n_sources"] == np.count_nonzero(~sky)
+    assert status["n_sky_sources"] == np.count_nonzero(sky)
+    assert status["n_negative"] == np.count_nonzero(catalogue["isNegative"] & ~sky)
+    pulls = (catalogue["psfFlux"] / catalogue["psfFluxErr"])[sky & ~catalogue["psfFlux_flag"]]
+    assert status["sky_flux_pull"] == pytest.approx(np.sqrt(np.mean(pulls**2)), rel=1e-5)
+
+
+def test_without_sky_sources_there_is_no_pull(products, broad):
+    _, status = calibrated_exposure(7, 3, "i", **products)
+    assert status["n_sources"] == len(broad.detections.sources)
+    assert (status["n_sky_sources"], status["sky_flux_pull"]) == (0, None)
+
+
+def test_cards_say_what_the_numbers_mean(products):
+    options = CalibrateOptions(zero_point_error=True)
+    _, status = calibrated_exposure(7, 3, "i", options=options, **products)
+    cards = {name: value for name, (value, _) in catalogue_cards(status).items()}
+    assert cards["TIMESYS"] == "TAI"
+    assert cards["TIMEFROM"] == "UTC by FITS default"
+    assert cards["ZPERRINC"] is True
+    assert cards["NOTMEAS"].split() == status["columns_not_measured"]
+    assert catalogue_cards({"status": "too_few_stars"}) == {}

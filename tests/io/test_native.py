@@ -194,13 +194,28 @@ class TestHeaders:
     def test_zero_points(self, cards, zero_point):
         assert photo_calib_from_header(cards).zero_point == pytest.approx(zero_point)
 
-    @pytest.mark.parametrize("cards", [{}, {"MAGZERO": "none"}, {"FLUXMAG0": 0}])
+    @pytest.mark.parametrize(
+        "cards",
+        [
+            {},
+            {"MAGZERO": "none"},
+            {"FLUXMAG0": 0},
+            {"MAGZERO": 25.0, "PHOTSYS": "VEGA"},
+            {"FLUXMAG0": 1e10, "MAGSYS": "Vega mag"},
+        ],
+    )
     def test_none(self, cards):
         assert photo_calib_from_header(cards) is None
 
     def test_error_of_the_scale(self):
         calib = photo_calib_from_header({"FLUXMAG0": 1e10, "FLUXMAG0ERR": 1e8})
         assert calib.scale_err / calib.scale == pytest.approx(0.01)
+        for cards in ({"MAGZERO": 25.0, "MAGZERR": 0.02}, {"MAGZP": 25.0, "MAGZPUNC": 0.02}):
+            calib = photo_calib_from_header(cards)
+            assert calib.scale_err / calib.scale == pytest.approx(0.02 * np.log(10) / 2.5)
+
+    def test_ab_is_taken(self):
+        assert photo_calib_from_header({"MAGZERO": 25.0, "PHOTSYS": "AB"}).zero_point == 25.0
 
     def test_mask_planes(self):
         header = fits.Header({"MP_SAT": 3, "MP_BAD": 0})

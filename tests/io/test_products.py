@@ -1,12 +1,22 @@
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 
-from skydelta.calibrate import COLUMNS, calibrate, empty_catalogue
+from skydelta.calibrate import calibrate
 from skydelta.detect import SOURCE_DTYPE, SPAN_DTYPE, Detections
+from skydelta.dia_source import COLUMNS, empty_catalogue
 from skydelta.errors import NoOverlapError
-from skydelta.io.catalogues import catalogue_schema, concatenate_catalogues, write_catalogue
+from skydelta.io.catalogues import (
+    catalogue_schema,
+    concatenate_catalogues,
+    read_catalogue,
+    write_catalogue,
+)
 from skydelta.io.detections import read_detections, write_detections
 from skydelta.io.differences import read_difference, read_difference_psf, write_difference
 from skydelta.io.native import write_exposure
@@ -16,11 +26,12 @@ from skydelta.io.sources import read_sources, write_sources
 from skydelta.io.templates import read_template, write_template
 
 
-def same_bytes(write, what, tmp_path):
-    for name in ("one.fits", "two.fits"):
-        write(tmp_path / name, what)
-    assert (tmp_path / "one.fits").read_bytes() == (tmp_path / "two.fits").read_bytes()
-    return tmp_path / "one.fits"
+def same_bytes(write, what, tmp_path, suffix=".fits"):
+    one, two = tmp_path / f"one{suffix}", tmp_path / f"two{suffix}"
+    for path in (one, two):
+        write(path, what)
+    assert one.read_bytes() == two.read_bytes()
+    return one
 
 
 def test_template(broad, tmp_path):
@@ -132,18 +143,71 @@ class TestCatalogue:
         return calibrate(broad.columns, broad.decorrelated.exposure, 12, 3, template_scale=0.5)
 
     def test_round_trip_and_units(self, catalogue, tmp_path):
-        path = same_bytes(write_catalogue, catalogue, tmp_path)
-        table = pq.read_table(path)
-        assert table.column_names == [c.name for c in COLUMNS]
+        path = same_bytes(write_catalogue, catalogue, tmp_path, ".parquet")
+        back = read_catalogue(path)
+        schema = pq.read_schema(path)
+        assert list(back) == [c.name for c in COLUMNS]
         for column in COLUMNS:
-            values = np.array(table[column.name].to_pylist(), dtype=catalogue[column.name].dtype)
-            same = catalogue[column.name]
-            assert np.array_equal(values, same, equal_nan=same.dtype.kind == "f"), column.name
-            metadata = table.schema.field(column.name).metadata
+            self.assert_same(back[column.name], catalogue[column.name], column)
+            metadata = schema.field(column.name).metadata
             assert metadata[b"unit"].decode() == column.unit
             assert metadata[b"description"].decode() == column.description
-        assert table.schema.field("psfFlux").metadata[b"unit"] == b"nJy"
-        assert table.schema.field("ra").metadata[b"unit"] == b"deg"
+        assert schema.field("psfFlux").metadata[b"unit"] == b"nJy"
+        assert schema.field("ra").metadata[b"unit"] == b"deg"
+
+    def test_writing_does_not_import_pandas(self, tmp_path):
+        code = (
+            "import sys; from skydelta.io.catalogues import write_catalogue;"
+            "from skydelta.dia_source import empty_catalogue;"
+            f"write_catalogue({str(tmp_path / 'a.parquet')!r}, empty_catalogue());"
+            "sys.exit('pandas' in sys.modules)"
+        )
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+    def test_text_beyond_ascii_and_none(self, catalogue, tmp_path):
+        n = len(catalogue["band"])
+        words = ["β", None, *["i"] * (n - 2)]
+        write_catalogue(tmp_path / "a.parquet", catalogue | {"reliabilityVersion": words})
+        assert pq.read_table(tmp_path / "a.parquet")["reliabilityVersion"].to_pylist() == words
+
+    def test_fits(self, catalogue, tmp_path):
+        path = same_bytes(write_catalogue, catalogue, tmp_path, ".fits")
+        table = Table.read(path)
+        assert table.colnames == [c.name for c in COLUMNS]
+        with fits.open(path) as hdul:
+            header = hdul["DIASOURCE"].header
+        for k, column in enumerate(COLUMNS, 1):
+            self.assert_same(table[column.name], catalogue[column.name], column)
+            assert header.get(f"TUNIT{k}", "") == column.unit
+            assert header[f"TCOMM{k}"] == column.description
+            if column.dtype != "U":
+                assert table[column.name].dtype.newbyteorder("=") == np.dtype(column.dtype)
+
+    @staticmethod
+    def assert_same(back, values, column):
+        if column.dtype == "U":
+            assert ["" if v is None else v for v in np.ma.filled(back, "")] == [
+                "" if v is None else v for v in values
+            ], column.name
+            return
+        # astropy masks what is NaN or null alike.
+        none = np.nan if column.dtype.startswith("f") else 0
+        filled, expected = np.ma.filled(back, none), np.ma.filled(values, none)
+        assert np.array_equal(filled, expected, equal_nan=none != 0), column.name
+
+    def test_blends_name_their_parents_and_others_are_null(self, catalogue, tmp_path):
+        parents = np.ma.masked_all(len(catalogue["diaSourceId"]), np.int64)
+        parents[1] = catalogue["diaSourceId"][0]
+        blended = catalogue | {"parentDiaSourceId": parents}
+        write_catalogue(tmp_path / "a.parquet", blended)
+        expected = [None, int(parents[1]), *[None] * (len(parents) - 2)]
+        assert pq.read_table(tmp_path / "a.parquet")["parentDiaSourceId"].to_pylist() == expected
+        write_catalogue(tmp_path / "a.fits", blended)
+        assert Table.read(tmp_path / "a.fits")["parentDiaSourceId"].tolist() == expected
+
+    def test_another_format(self, catalogue, tmp_path):
+        with pytest.raises(ValueError, match=r"a\.csv: a catalogue is written as \.parquet or"):
+            write_catalogue(tmp_path / "a.csv", catalogue)
 
     def test_provenance(self, catalogue, tmp_path):
         provenance = {"SKYDVER": ("1.2", "version")}, ("calibrate inputs: a.fits",)
@@ -156,15 +220,25 @@ class TestCatalogue:
         write_catalogue(tmp_path / "a.parquet", catalogue)
         write_catalogue(tmp_path / "b.parquet", empty_catalogue())
         write_catalogue(tmp_path / "c.parquet", catalogue, ({"X": ("1", "")}, ()))
-        concatenate_catalogues([tmp_path / f"{k}.parquet" for k in "abc"], tmp_path / "all.parquet")
-        table = pq.read_table(tmp_path / "all.parquet")
+        targets = [tmp_path / "all.parquet", tmp_path / "all.fits"]
+        concatenate_catalogues(
+            [tmp_path / f"{k}.parquet" for k in "abc"], targets, ({"SKYDVER": ("1.2", "")}, ())
+        )
+        assert Table.read(targets[1])["diaSourceId"].tolist() == 2 * list(catalogue["diaSourceId"])
+        assert set(fits.getdata(targets[1])["reliabilityVersion"]) == {""}
+        assert set(fits.getdata(targets[1])["band"]) == {"i"}
+        assert fits.getheader(targets[1])["SKYDVER"] == "1.2"
+        assert pq.read_schema(targets[0]).metadata[b"SKYDVER"] == b"1.2"
+        table = pq.read_table(targets[0])
         count = len(catalogue["diaSourceId"])
         assert table.num_rows == 2 * count
         assert table["diaSourceId"].to_pylist()[:count] == catalogue["diaSourceId"].tolist()
 
     def test_concatenation_of_nothing(self, tmp_path):
         write_catalogue(tmp_path / "a.parquet", empty_catalogue())
-        concatenate_catalogues([tmp_path / "a.parquet"], tmp_path / "all.parquet")
+        targets = [tmp_path / "all.parquet", tmp_path / "all.fits"]
+        concatenate_catalogues([tmp_path / "a.parquet"], targets)
+        assert len(Table.read(targets[1])) == 0
         table = pq.read_table(tmp_path / "all.parquet")
         assert table.num_rows == 0
         assert table.schema.names == catalogue_schema().names

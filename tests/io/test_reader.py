@@ -12,6 +12,7 @@ from skydelta import Exposure, Mask, PhotoCalib, errors, write_exposure
 from skydelta.io.reader import open_fits, read_exposure
 from skydelta.io.wcs import wcs_from_header
 from skydelta.psf import GridPsf
+from skydelta.timescale import time_scale
 
 N = 96
 SKY, SIGMA, GAIN = 1000.0, 10.0, 4.0
@@ -189,6 +190,17 @@ def test_default_zero_point(folder):
     assert read(folder, name).photo_calib is None
     exposure = read(folder, name, default_zero_point=25.0)
     assert exposure.photo_calib.zero_point == pytest.approx(25.0)
+
+
+def test_a_vega_zero_point_is_not_taken(folder):
+    exposure = read(folder, rewrite(folder, "vega.fits", PHOTSYS="VEGA"))
+    assert exposure.photo_calib is None
+    assert any("Vega" in note for note in exposure.notes)
+
+
+def test_the_time_scale_is_kept(folder):
+    exposure = read(folder, rewrite(folder, "tai.fits", TIMESYS="TAI"))
+    assert time_scale(exposure.meta) == ("TAI", "TIMESYS")
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from astropy.wcs import WCS
 
-from skydelta.calibrate import COLUMNS
 from skydelta.detect import SOURCE_DTYPE, SPAN_DTYPE, Detections
+from skydelta.dia_source import COLUMNS
 from skydelta.difference import Difference
 from skydelta.errors import BadSubtractionError, TooFewStarsError
 from skydelta.exposure import Exposure
@@ -62,7 +62,10 @@ def star_at(x, y, flux, sigma=2.0):
 
 
 def catalogue_of(x, y, flux, flagged):
-    zeros = {c.name: np.zeros(len(x), object if c.dtype == "U" else c.dtype) for c in COLUMNS}
+    zeros = {
+        c.name: np.full(len(x), "", object) if c.dtype == "U" else np.zeros(len(x), c.dtype)
+        for c in COLUMNS
+    }
     zeros["band"][:] = "i"
     return zeros | {
         "x": np.asarray(x, np.float32),
@@ -303,6 +306,23 @@ def test_is_flagged_by_any_of_its_columns():
     catalogue = catalogue_of([1, 2, 3], [1, 2, 3], np.ones(3), [False, True, False])
     catalogue["pixelFlags_edge"] = np.array([False, False, True])
     assert is_flagged(catalogue).tolist() == [False, True, True]
+
+
+def test_sky_sources_are_no_detections(tmp_path):
+    """Neither counted, nor shown, nor false alarms; their pulls are in the survey's table."""
+    survey = Survey(tmp_path)
+    entry = survey.entries[0]
+    before = summarise(load(entry)).values
+    catalogue = catalogue_of([40, 150, 80], [60, 120, 80], [1e4, 600.0, 1e4], [False] * 3)
+    catalogue["sky_source"] = np.array([False, False, True])
+    write_catalogue(entry.catalogue, catalogue)
+    write_status(entry.status, {"status": "ok", "message": "", "sky_flux_pull": 1.0525})
+    loaded = load(entry)
+    assert loaded.catalogue["x"].tolist() == [40, 150]
+    values = summarise(loaded).values
+    assert (values["positive"], values["sky_pull"]) == (2, 1.0525)
+    assert np.isnan(before["sky_pull"])
+    assert ">1.052<" in survey.page(tmp_path / "report.html")
 
 
 def test_importing_the_report_does_not_load_matplotlib():

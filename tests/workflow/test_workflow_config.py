@@ -116,8 +116,10 @@ def test_every_number_has_a_bound_or_may_be_anything(schema):
         ({"exposure": "E.csv"}, ["'exposure' was unexpected"]),
         ({"detect": {"threshold": -1}}, ["-1 is less than or equal to the minimum", "threshold"]),
         ({"detect": {"polarity": "up"}}, ["'up' is not one of", "polarity"]),
+        ({"calibrate": {"bands": ["r"]}}, ["band 'i' has no number", "calibrate.bands"]),
+        ({"calibrate": {"formats": ["fits"]}}, ["['fits'] does not contain", "formats"]),
     ],
-    ids=["key", "section", "bound", "choice"],
+    ids=["key", "section", "bound", "choice", "band", "format"],
 )
 def test_a_typo_stops_before_the_graph(snakemake, config_file, tmp_path, change, says):
     run = snakemake("-n", "--configfile", config_file(change), directory=tmp_path, fails=True)

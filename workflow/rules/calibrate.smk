@@ -2,7 +2,8 @@
 
 Inputs: the measurements and the difference exposure. Outputs: diaSrc_ID.parquet in Rubin's
 DiaSource columns (nJy, AB mag, deg), empty for an exposure that failed; results/status/ID.json,
-how the exposure fared; results/catalogue/diaSources.parquet, all exposures together.
+how the exposure fared; results/catalogue/diaSources.parquet, all exposures together. Both
+catalogues also as FITS tables where `calibrate` says so.
 """
 
 
@@ -12,7 +13,10 @@ rule calibrate:
         footprints="results/deepDiff/v{visit}-f{band}/footprints_{visit}-{band}-det{detector}.fits",
         sources="results/deepDiff/v{visit}-f{band}/sources_{visit}-{band}-det{detector}.fits",
     output:
-        catalogue="results/deepDiff/v{visit}-f{band}/diaSrc_{visit}-{band}-det{detector}.parquet",
+        catalogue=expand(
+            "results/deepDiff/v{{visit}}-f{{band}}/diaSrc_{{visit}}-{{band}}-det{{detector}}.{format}",
+            format=config["calibrate"]["formats"],
+        ),
         status="results/status/{visit}-{band}-det{detector}.json",
     log:
         "logs/calibrate/{visit}-{band}-det{detector}.log",
@@ -26,6 +30,7 @@ rule calibrate:
         runtime=10,
     params:
         threshold=config["detect"]["threshold"],
+        section={k: config["calibrate"][k] for k in ("bands", "zero_point_error")},
         code=code_of("calibrate"),
     message:
         "Calibrating visit {wildcards.visit} detector {wildcards.detector} band {wildcards.band}"
@@ -39,7 +44,10 @@ rule catalogue:
             "results/deepDiff/v{visit}-f{band}/diaSrc_{visit}-{band}-det{detector}.parquet"
         ),
     output:
-        catalogue="results/catalogue/diaSources.parquet",
+        catalogue=expand(
+            "results/catalogue/diaSources.{format}",
+            format=config["calibrate"]["survey_formats"],
+        ),
     log:
         "logs/catalogue.log",
     benchmark:

@@ -8,6 +8,7 @@ from snakemake.utils import validate
 
 from skydelta.errors import SkydeltaError
 from skydelta.fingerprint import fingerprint
+from skydelta.source_ids import check_ids
 from skydelta.survey import demo_table, load_survey, located
 
 validate(config, "../schemas/config.schema.yaml")
@@ -27,7 +28,9 @@ def survey_or_exit():
     folders = [Path.cwd(), begun_in, workflow.basedir]
     try:
         paths = located(config, folders)
-        return paths, load_survey(paths)
+        survey = load_survey(paths)
+        check_ids(survey.exposures, config["calibrate"]["bands"])
+        return paths, survey
     except SkydeltaError as error:
         raise WorkflowError(f"{error.status}: {error}") from None
 

@@ -1,10 +1,11 @@
 """The calibrated catalogue of one exposure, and how the exposure fared."""
 
-from skydelta.stage import provenance, stage
+from skydelta.stage import options, provenance, stage
 
 with stage(snakemake):
+    from skydelta.calibrate import CalibrateOptions
     from skydelta.io.catalogues import write_catalogue
-    from skydelta.io.finish import calibrated_exposure
+    from skydelta.io.finish import calibrated_exposure, catalogue_cards
     from skydelta.io.outcome import write_status
 
     catalogue, status = calibrated_exposure(
@@ -15,6 +16,11 @@ with stage(snakemake):
         diffexp=snakemake.input.diffexp,
         footprints=snakemake.input.footprints,
         threshold=snakemake.params.threshold,
+        options=options(CalibrateOptions, snakemake.params.section),
     )
-    write_catalogue(snakemake.output.catalogue, catalogue, provenance(snakemake))
-    write_status(snakemake.output.status, status)
+    meta, notes = provenance(snakemake)
+    # One file for each format, then the status.
+    *catalogues, status_file = snakemake.output
+    for path in catalogues:
+        write_catalogue(path, catalogue, (meta | catalogue_cards(status), notes))
+    write_status(status_file, status)

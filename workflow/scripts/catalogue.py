@@ -1,8 +1,11 @@
 """All catalogues of the survey as one."""
 
-from skydelta.stage import stage
+from skydelta.stage import provenance, stage
 
 with stage(snakemake):
     from skydelta.io.catalogues import concatenate_catalogues
 
-    concatenate_catalogues(snakemake.input.catalogues, snakemake.output.catalogue)
+    # Inputs are not listed: the rows say which exposures they are from.
+    concatenate_catalogues(
+        snakemake.input.catalogues, snakemake.output.catalogue, (provenance(snakemake)[0], ())
+    )

@@ -9,6 +9,7 @@ with stage(snakemake):
     from skydelta.io.products import read_image
     from skydelta.io.sources import write_sources
     from skydelta.io.templates import read_template
+    from skydelta.local_calibration import local_columns
     from skydelta.measure import MeasureOptions, measure
 
     detections = read_detections(snakemake.input.footprints)
@@ -26,5 +27,8 @@ with stage(snakemake):
         kernel_sum=difference.meta["KSUM"],
         kernel_error=difference.meta.get("KFLUXERR", 0.0),
         options=options(MeasureOptions, snakemake.params.section),
+    )
+    columns |= local_columns(
+        difference, columns["base_NaiveCentroid_x"], columns["base_NaiveCentroid_y"]
     )
     write_sources(snakemake.output.sources, columns, provenance(snakemake))

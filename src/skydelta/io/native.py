@@ -1,11 +1,15 @@
 """The native image format: IMAGE, MASK, VARIANCE and PSFGRID (or PSF) HDUs.
 
+A photometric scale that varies over the image has its coefficients in PHOTOCALIB. MJD-OBS is
+mid-exposure in the scale that TIMESYS names, UTC without that card, as FITS has it.
+
 A product carries no date and no checksum comment, so the same input and configuration give the
 same bytes.
 """
 
 import os
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,7 @@ from astropy.io import fits
 
 from skydelta.errors import BadImageError, BadVarianceError, InputError
 from skydelta.exposure import Exposure
+from skydelta.field import Field
 from skydelta.io.wcs import header_of, wcs_from_header
 from skydelta.mask import Mask
 from skydelta.photocalib import PhotoCalib
@@ -67,7 +72,18 @@ def exposure_hdus(exposure):
     if exposure.psf is not None:
         psf = exposure.psf
         hdus.append(psf_hdu(psf if isinstance(psf, GridPsf) else sample_psf(psf, exposure.shape)))
+    if exposure.photo_calib is not None and exposure.photo_calib.field is not None:
+        hdus.append(_photo_calib_hdu(exposure.photo_calib.field))
     return hdus
+
+
+def _photo_calib_hdu(field):
+    """The variation of the photometric scale: its coefficients, [y, x]."""
+    header = fits.Header()
+    header["FUNCTION"] = (field.kind, "factors along y and x, on NJYSCALE")
+    header["NXIMAGE"] = (field.shape[1], "[pix] width they are scaled to")
+    header["NYIMAGE"] = (field.shape[0], "[pix] height they are scaled to")
+    return fits.ImageHDU(_big_endian(field.coefficients, ">f8"), header, name="PHOTOCALIB")
 
 
 def _big_endian(array, dtype):
@@ -165,7 +181,7 @@ def read_native(hdul):
         mask=mask,
         wcs=wcs_from_header(image_hdu.header),
         psf=read_psf(hdul),
-        photo_calib=photo_calib_from_header(header),
+        photo_calib=_photo_calib(hdul, header),
         **observation_from_header(header),
         meta={k: primary[k] for k in primary if k not in _STANDARD_CARDS and k not in _STRUCTURAL},
         notes=notes_of(primary),
@@ -226,19 +242,49 @@ def read_psf(hdul):
     return None
 
 
+def _photo_calib(hdul, header):
+    """The photometric scale of a native file, with its variation if there is one."""
+    calib = photo_calib_from_header(header)
+    if calib is None or not any(hdu.name == "PHOTOCALIB" for hdu in hdul):
+        return calib
+    hdu = hdul["PHOTOCALIB"]
+    shape = (hdu.header["NYIMAGE"], hdu.header["NXIMAGE"])
+    return replace(calib, field=Field(_plane(hdu.data, float), shape, hdu.header["FUNCTION"]))
+
+
+_MAGNITUDE_CARDS = {"MAGZERO": "MAGZERR", "MAGZP": "MAGZPUNC"}
+"""Cards of a zero point, mag, and of its standard error."""
+
+
 def photo_calib_from_header(header):
-    """The photometric scale of a header (NJYSCALE, MAGZERO, MAGZP or FLUXMAG0), or None."""
+    """The photometric scale of a header (NJYSCALE, MAGZERO, MAGZP or FLUXMAG0), or None.
+
+    A zero point that PHOTSYS or MAGSYS calls Vega is none.
+    """
+    if is_vega(header):
+        return None
     if header.get("NJYSCALE"):
         return PhotoCalib(float(header["NJYSCALE"]), float(header.get("NJYSCERR", 0.0)))
-    for key in ("MAGZERO", "MAGZP"):
-        value = header.get(key)
-        if isinstance(value, int | float) and np.isfinite(value):
-            return PhotoCalib.from_zero_point(float(value))
+    for key, error_key in _MAGNITUDE_CARDS.items():
+        value, error = header.get(key), header.get(error_key)
+        if _is_number(value):
+            known = _is_number(error) and error > 0
+            return PhotoCalib.from_zero_point(float(value), float(error) if known else 0.0)
     fluxmag0 = header.get("FLUXMAG0")
     if isinstance(fluxmag0, int | float) and fluxmag0 > 0:
         scale = _MAGGIES_TO_NJY / fluxmag0
         return PhotoCalib(scale, scale * float(header.get("FLUXMAG0ERR", 0.0)) / fluxmag0)
     return None
+
+
+def is_vega(header):
+    """Whether a header says that its zero point is in the Vega system."""
+    systems = (str(header.get(key, "")).strip().upper() for key in ("PHOTSYS", "MAGSYS"))
+    return any(system.startswith("VEGA") for system in systems)
+
+
+def _is_number(value):
+    return isinstance(value, int | float) and bool(np.isfinite(value))
 
 
 def observation_from_header(header):

@@ -8,7 +8,12 @@ import numpy as np
 from skydelta.background import estimate_background, noise_correlation
 from skydelta.errors import BadImageError, BadVarianceError, InputError
 from skydelta.exposure import Exposure
-from skydelta.io.native import mark_unusable, mask_planes, photo_calib_from_header
+from skydelta.io.native import (
+    is_vega,
+    mark_unusable,
+    mask_planes,
+    photo_calib_from_header,
+)
 from skydelta.io.wcs import repaired_header, wcs_from_header
 from skydelta.mask import Mask
 
@@ -17,7 +22,10 @@ MASK_CODES = {
 }
 """Codes of the masks of known pipelines: the DECam Community Pipeline's ood files."""
 
-_KEPT_CARDS = ("OBJECT", "TELESCOP", "INSTRUME", "EXPNUM", "CCDNUM", "AIRMASS", "DATE-OBS")
+_KEPT_CARDS = (
+    *("OBJECT", "TELESCOP", "INSTRUME", "EXPNUM", "CCDNUM", "AIRMASS"),
+    *("DATE-OBS", "TIMESYS"),
+)
 _MJD_ZERO = datetime(1858, 11, 17)
 
 
@@ -68,6 +76,8 @@ def read_plain(
     flags = flags.with_plane("NO_DATA", np.isnan(variance))
     if np.isfinite(level):
         flags = flags.with_plane("SAT", _grown(finite & (image >= level)))
+    if is_vega(cards):
+        notes.append("the header's zero point is in the Vega system: not taken, fluxes are AB")
     exposure = Exposure(
         image=image,
         variance=variance,

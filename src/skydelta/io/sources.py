@@ -1,22 +1,29 @@
 """Source files: instrumental measurements as a FITS table."""
 
+import re
+
 import numpy as np
 from astropy.io import fits
 
 from skydelta.io.native import replacing
 from skydelta.io.products import open_product, primary_with, table_hdu
 
+_UNITS = (
+    (r"(instFlux|fluxDiff)(Err)?(_\w+)?", "count"),
+    (r"coord_(ra|dec)", "rad"),
+    (r"base_LocalPhotoCalib(Err)?", "nJy/count"),
+    (r"base_LocalWcs_CDMatrix_\d_\d", "rad/pix"),
+    (r"ip_diffim_DipoleFit_orientation", "rad"),
+    (r"ip_diffim_DipoleFit_separation|footprint_bbox_size", "pix"),
+    (r"base_NaiveCentroid_x_y_Cov", "pix2"),
+    (r"\w*[cC]entroid_(neg_|pos_)?[xy](Err)?", "pix"),
+    (r"base_SdssShape_(xx|yy|xy)", "pix2"),
+)
+"""Units of instrumental columns by the ending of their name."""
+
 
 def _instrumental_unit(name):
-    if name.endswith(("instFlux", "instFluxErr")):
-        return "count"
-    if name.startswith("coord_"):
-        return "rad"
-    if "Centroid" in name and not name.endswith("flag"):
-        return "pix"
-    if name.startswith("base_SdssShape_") and not name.endswith("flag"):
-        return "pix2"
-    return None
+    return next((unit for end, unit in _UNITS if re.search(rf"(^|_)({end})$", name)), None)
 
 
 def write_sources(path, columns, provenance=({}, ())):

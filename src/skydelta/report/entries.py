@@ -19,12 +19,16 @@ UNREADABLE = "unreadable"
 FLAG_COLUMNS = (
     "centroid_flag",
     "psfFlux_flag",
-    *(f"pixelFlags_{name}Center" for name in ("bad", "cr", "suspect", "interpolated")),
+    *(
+        f"pixelFlags_{name}Center"
+        for name in ("bad", "cr", "crTemplate", "suspect", "interpolated", "halo")
+    ),
     *(f"pixelFlags_{name}" for name in ("edge", "nodata", "saturated", "sat_template")),
+    *(f"pixelFlags_{name}" for name in ("streak", "templateEdge")),
     "pixelFlags_offimage",
 )
 """A source with one of these is called flagged: its fit failed, bad pixels lie at its centre, or
-its footprint touches saturated pixels of either image or the edge."""
+its footprint touches saturated pixels of either image, a satellite trail or an edge."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ class Loaded:
     detections
         skydelta.detect.Detections.
     catalogue
-        Columns of the catalogue by name.
+        Columns of the catalogue by name, sky sources left out.
     """
 
     entry: ReportEntry
@@ -206,20 +210,19 @@ def _difference(entry):
 
 
 def _detections(entry):
+    from skydelta.io.catalogues import read_catalogue
     from skydelta.io.detections import read_detections
 
     return {
         "detections": read_detections(entry.footprints),
-        "catalogue": read_catalogue(entry.catalogue),
+        "catalogue": without_sky(read_catalogue(entry.catalogue)),
     }
 
 
-def read_catalogue(path):
-    """A DiaSource catalogue as arrays by column name."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path)
-    return {name: table[name].to_numpy() for name in table.column_names}
+def without_sky(catalogue):
+    """A catalogue without its sky sources, which are no detections."""
+    real = ~np.asarray(catalogue["sky_source"], bool)
+    return {name: values[real] for name, values in catalogue.items()}
 
 
 def is_flagged(catalogue):

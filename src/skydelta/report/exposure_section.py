@@ -1,22 +1,20 @@
-"""The section of one exposure: its images, kernel, noise, stars, notes and brightest sources."""
+"""The section of one exposure: its images, kernel, noise, stars, notes and detections."""
 
 import numpy as np
 
 from skydelta.mask import UNUSABLE
 from skydelta.report import pictures, plots
 from skydelta.report.entries import card, is_flagged
+from skydelta.report.gallery import gallery
 from skydelta.report.html import Column, figure, folded, number, table, tag, text
-from skydelta.report.statistics import LAGS, robust_sigma
+from skydelta.report.statistics import LAGS
 from skydelta.stage import is_provenance
-
-N_GALLERY = 12
-"""Sources shown as cut-outs."""
 
 _CORRELATION_RANGE = 0.2
 """Noise correlations are shown between plus and minus this."""
 
 
-def exposure_section(loaded, summary, coadds=None):
+def exposure_section(loaded, summary, coadds=None, *, max_stamps=60):
     """HTML of one exposure.
 
     Parameters
@@ -27,6 +25,8 @@ def exposure_section(loaded, summary, coadds=None):
         skydelta.report.summary.Summary of it.
     coadds
         Names of the coadds under it, or None if not known.
+    max_stamps
+        Largest number of detections in the gallery.
     """
     entry = loaded.entry
     head = tag("h3", text(entry.name)) + status_badge(loaded.status)
@@ -39,10 +39,18 @@ def exposure_section(loaded, summary, coadds=None):
         parts.append(_kernel_and_stars(loaded))
     if summary.after is not None:
         parts.append(_noise(summary, entry.name))
-    if summary.blank is not None and loaded.catalogue is not None:
-        parts.append(_gallery(loaded, summary))
+    if _has_stamps(loaded, summary):
+        parts.append(gallery(loaded, summary, max_stamps))
     parts.append(_notes(loaded))
     return tag("section", "".join(parts), class_="exposure", id=entry.name)
+
+
+def _has_stamps(loaded, summary):
+    """Whether there are detections, and the three images on one grid to cut stamps from."""
+    if loaded.catalogue is None or summary.sigmas is None:
+        return False
+    shapes = {getattr(e, "shape", None) for e in (loaded.science, loaded.template, summary.sigmas)}
+    return len(shapes) == 1
 
 
 def status_badge(status):
@@ -241,51 +249,3 @@ def _notes(loaded):
 
 def _plain(value):
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _gallery(loaded, summary):
-    catalogue = loaded.catalogue
-    clean = np.flatnonzero(~is_flagged(catalogue))
-    order = clean[np.argsort(-np.asarray(catalogue["snr"])[clean], kind="stable")][:N_GALLERY]
-    if len(order) == 0:
-        return tag("h4", "Brightest sources") + tag("p", "No unflagged source.", class_="hint")
-    sigma = robust_sigma(loaded.science[summary.blank])
-    cards = "".join(_triplet(loaded, summary, k, sigma) for k in order)
-    hint = (
-        "Science | template | difference, 41 px. Science and template share one scale (the "
-        "template times the kernel sum); the difference goes from blue (fainter) through white "
-        "to red (brighter), up to its own peak."
-    )
-    return (
-        tag("h4", f"The {len(order)} brightest unflagged sources")
-        + tag("p", hint, class_="hint")
-        + tag("div", cards, class_="gallery")
-    )
-
-
-def _triplet(loaded, summary, k, sigma):
-    catalogue = loaded.catalogue
-    x, y = float(catalogue["x"][k]), float(catalogue["y"][k])
-    science = pictures.cutout(loaded.science, x, y)
-    template = pictures.cutout(loaded.template.image, x, y) * card(loaded.subtracted, "KSUM", 1.0)
-    science, template = (a - np.nanpercentile(a, 20) for a in (science, template))
-    top = float(np.clip(np.nanmax([science, template]) / sigma, 30, 1000))
-    difference = pictures.cutout(summary.sigmas, x, y)
-    peak = max(float(np.nanmax(np.abs(difference))), 5.0)
-    row = pictures.side_by_side(
-        [
-            *(
-                pictures.grey(pictures.sky_stretch(a, level=0.0, sigma=sigma, top=top))
-                for a in (science, template)
-            ),
-            pictures.diverging(np.arcsinh(difference / 2.0) / np.arcsinh(peak / 2.0)),
-        ]
-    )
-    mag = catalogue["psfMag"][k]
-    brightness = f" · AB {number(mag, '.2f')}" if np.isfinite(mag) else ""
-    caption = (
-        f"<b>S/N {number(catalogue['snr'][k], '.1f')}</b> · "
-        f"{number(catalogue['psfFlux'][k], ',.0f')} nJy{brightness}<br>"
-        f"{number(catalogue['ra'][k], '.5f')}° {number(catalogue['dec'][k], '+.5f')}°"
-    )
-    return figure(_pixels(pictures.data_uri(row), None, "cut-outs"), caption)

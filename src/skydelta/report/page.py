@@ -16,7 +16,7 @@ from skydelta.tables import exposure_id
 _PACKAGES = ("skydelta", "numpy", "scipy", "astropy", "photutils", "matplotlib", "snakemake")
 
 
-def write_report(path, entries, *, config, truth=None, overlaps=None, max_pictures=40):
+def write_report(path, entries, *, config, truth=None, overlaps=None, max_pictures=40, gallery=60):
     """Write the report: one HTML file that needs no network.
 
     The same input gives the same bytes.
@@ -36,6 +36,8 @@ def write_report(path, entries, *, config, truth=None, overlaps=None, max_pictur
     max_pictures
         Only so many exposures get a section of their own: the failed ones and those whose noise
         is furthest from what its variance says. The table has all of them.
+    gallery
+        Largest number of detections shown as stamps in a section.
     """
     from skydelta.io.native import replacing
 
@@ -53,7 +55,7 @@ def write_report(path, entries, *, config, truth=None, overlaps=None, max_pictur
             comparisons[entry.name] = compare(events, loaded)
         if shown:
             under = None if coadds is None else coadds.get(entry.name, [])
-            sections.append(exposure_section(loaded, summary, under))
+            sections.append(exposure_section(loaded, summary, under, max_stamps=gallery))
     body = [
         survey.heading(rows),
         survey.survey_table(rows),

@@ -69,18 +69,37 @@ def sky_stretch(image, *, level=None, sigma=None, softening=3.0, top=300.0):
 
 def grey(values):
     """(ny, nx, 3) uint8 of values in 0..1: dark sources on a light sky, as on a plate."""
-    shade = np.round(np.nan_to_num(values) * (_LEVELS - 1)) / (_LEVELS - 1)
-    light = np.round(250.0 - 240.0 * shade)
-    return np.repeat(light[..., None], 3, axis=-1).astype(np.uint8)
+    return palette()[grey_index(values)]
+
+
+def grey_index(values):
+    """(ny, nx) uint8, places in the palette of the shades of `grey`."""
+    return np.round(np.nan_to_num(values) * (_LEVELS - 1)).astype(np.uint8)
 
 
 def diverging(values):
     """(ny, nx, 3) uint8 of values in -1..1: blue, white at zero, red."""
-    level = np.round((np.clip(np.nan_to_num(values), -1, 1) + 1) / 2 * (_LEVELS - 2)).astype(int)
-    return _diverging_colours()[level]
+    return palette()[diverging_index(values)]
+
+
+def diverging_index(values):
+    """(ny, nx) uint8, places in the palette of the colours of `diverging`."""
+    level = np.round((np.clip(np.nan_to_num(values), -1, 1) + 1) / 2 * (_LEVELS - 2))
+    return (_LEVELS + level).astype(np.uint8)
+
+
+MASKED, CLEAR = 2 * _LEVELS - 1, 2 * _LEVELS
+"""Places in the palette of the colour of masked pixels, and of none at all."""
 
 
 @lru_cache(maxsize=1)
+def palette():
+    """(2 _LEVELS + 1, 3) uint8: greys, diverging colours, the masks' colour, and a clear one."""
+    light = np.round(250.0 - 240.0 * np.arange(_LEVELS) / (_LEVELS - 1))
+    greys = np.repeat(light[:, None], 3, axis=1).astype(np.uint8)
+    return np.concatenate([greys, _diverging_colours(), [_TINT, np.zeros(3)]]).astype(np.uint8)
+
+
 def _diverging_colours():
     from matplotlib import colormaps
 
@@ -155,8 +174,21 @@ def data_uri(pixels):
         if colours is not None:
             # Fewer than 256 colours fit into one byte a pixel.
             picture = _indexed(pixels[::-1], [colour for _, colour in colours])
+    return _uri(picture)
+
+
+def palette_uri(index):
+    """A PNG of (ny, nx) places in the palette, row 0 at the top, as a data URI."""
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(index), mode="P")
+    picture.putpalette(palette().ravel().tolist())
+    return _uri(picture, transparency=CLEAR)
+
+
+def _uri(picture, **options):
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    picture.save(buffer, "PNG", optimize=True, **options)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

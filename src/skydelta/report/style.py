@@ -71,7 +71,10 @@ svg.sky circle.flagged { stroke-dasharray: 3 2.4; stroke-width: 1px; }
 img.pixels { display: block; image-rendering: pixelated; border-radius: 2px; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(17.5rem, 1fr));
   gap: 1rem 1.2rem; margin-top: 0.6rem; }
-.gallery img { width: 100%; }
+svg.stamps { display: block; width: 100%; height: auto; image-rendering: pixelated; }
+svg.sprite { position: absolute; }
+svg.sprite image { image-rendering: pixelated; }
+.flags { color: var(--bad); }
 details { margin-top: 1rem; }
 summary { cursor: pointer; color: var(--accent); font-size: 0.9rem; }
 pre { background: var(--panel); padding: 0.9rem 1.1rem; border-radius: 4px; overflow-x: auto;

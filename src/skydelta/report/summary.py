@@ -101,6 +101,7 @@ def _detection_values(loaded):
     negative, dipole = (np.asarray(catalogue[n], bool) for n in ("isNegative", "isDipole"))
     return {
         "score_rms": detections.score_rms,
+        "sky_pull": _number(loaded.numbers.get("sky_flux_pull")),
         "limit": limiting_magnitude(
             detections.flux_sigma, detections.score_rms, calib.scale if calib else np.nan
         ),
@@ -109,6 +110,10 @@ def _detection_values(loaded):
         "dipoles": int(np.count_nonzero(dipole)),
         "flagged": int(np.count_nonzero(is_flagged(catalogue))),
     }
+
+
+def _number(value):
+    return np.nan if value is None else float(value)
 
 
 def _pixel_scale(wcs):

@@ -52,6 +52,12 @@ SURVEY_COLUMNS = (
         ".3f",
     ),
     Column(
+        "sky_pull",
+        "Sky pull",
+        "rms of flux over error at random empty positions; 1 if the errors are right",
+        ".3f",
+    ),
+    Column(
         "limit", "5σ (AB)", "magnitude of a point source of 5 sigma (score scatter included)", ".2f"
     ),
     Column("positive", "+", "brighter than in the template", ".0f", "Sources"),
