@@ -8,11 +8,13 @@ from skydelta.io.products import open_product, primary_with, table_hdu
 
 
 def _instrumental_unit(name):
-    if name.endswith(("instFlux", "instFluxErr")):
+    if name.endswith(("instFlux", "instFluxErr", "fluxDiff", "fluxDiffErr")):
         return "count"
-    if name.startswith("coord_"):
+    if name.startswith("coord_") or name.endswith("_orientation"):
         return "rad"
-    if "Centroid" in name and not name.endswith("flag"):
+    if name.endswith(("_separation", "_bbox_size")):
+        return "pix"
+    if "entroid_" in name and not name.endswith("flag"):
         return "pix"
     if name.startswith("base_SdssShape_") and not name.endswith("flag"):
         return "pix2"
