@@ -20,6 +20,9 @@ _ROUNDS = 15
 
 _CONVERGED = 2e-3
 
+_WORTH_PARTING = 0.8
+"""Converged sets are set aside once no more than this part of the sources still moves."""
+
 _RELAXED = 0.4
 """Part of a step made in a blend too large for joint equations: it then converges also where
 several neighbours overlap."""
@@ -120,6 +123,22 @@ def _chunks(groups):
             start = end
 
 
+_PER_SOURCE = (
+    "xi",
+    "yi",
+    "start",
+    "shift",
+    "flux",
+    "limit",
+    "data",
+    "variance",
+    "good",
+    "box",
+    "whole_box",
+    "whole_inside",
+)
+
+
 class _Scene:
     """Sources fitted together; `light` holds all models that are not theirs."""
 
@@ -139,37 +158,72 @@ class _Scene:
         self.pairs = near_pairs(x, y, reach)
         self.limit = _limits(x, y, self.pairs)
 
+    def take(self, index):
+        """The same for some of the sources: all members of any set that overlaps, or none."""
+        part = object.__new__(_Scene)
+        for name in _PER_SOURCE:
+            setattr(part, name, getattr(self, name)[index])
+        part.canvas = self.canvas
+        part.shifter, part.whole = self.shifter.take(index), self.whole.take(index)
+        place = np.full(len(self.flux), -1)
+        place[index] = np.arange(len(index))
+        kept = place[self.pairs]
+        part.pairs = kept[kept[:, 0] >= 0]
+        return part
+
     def fit(self, max_members):
+        """Columns of the fits; the models stay on the canvas."""
         groups = _Components(len(self.flux), self.pairs, max_members)
+        self._step(groups, self._columns(), positions=False)
+        self._find_positions(max_members)
         columns = self._columns()
         self._step(groups, columns, positions=False)
-        for _ in range(_ROUNDS):
-            columns = self._columns()
-            move = self._step(groups, columns, positions=True)
-            if not np.any(np.abs(move) > _CONVERGED):
-                break
-        columns = self._columns()
-        self._step(groups, columns, positions=False)
-        residual = self._residual(keep=True)
-        phi = columns[:, 0]
+        self._paint(1.0)
+        residual = np.where(self.good, self.data - self.canvas[self.box], 0.0)
         stuck = np.any(np.abs(self.shift - self.start) >= self.limit[:, None], axis=1)
         whole = (self.shifter.shifted(*self.shift.T) ** 2).sum(axis=(1, 2))
         values = self.xi + self.shift[:, 0], self.yi + self.shift[:, 1], self.flux
         covariance = self._covariance(groups, columns)
-        result = summary(values, covariance, (phi, whole), residual, self.variance, stuck)
+        profile = columns[:, 0], whole
+        result = summary(values, covariance, profile, residual, self.variance, stuck)
         return result | {"too_many": groups.too_many}
+
+    def _find_positions(self, max_members):
+        """Rounds of joint steps; sets that have converged wait on the canvas."""
+        part, index, waiting = self, np.arange(len(self.flux)), []
+        for _ in range(_ROUNDS):
+            groups = _Components(len(index), part.pairs, max_members)
+            change = part._step(groups, part._columns(), positions=True)
+            self.shift[index], self.flux[index] = part.shift, part.flux
+            moving = groups.any_member(np.abs(change).max(axis=1) > _CONVERGED)
+            if not moving.any():
+                break
+            if moving.mean() < _WORTH_PARTING:
+                rest = part.take(np.flatnonzero(~moving))
+                rest._paint(1.0)
+                waiting.append(rest)
+                part, index = part.take(np.flatnonzero(moving)), index[moving]
+        for rest in waiting:
+            rest._paint(-1.0)
 
     def _columns(self):
         return self.shifter.columns(*self.shift.T) * self.good[:, None]
 
-    def _residual(self, keep=False):
-        """Data less all models, on each source's stamp."""
+    def _paint(self, sign):
+        """All models onto the canvas, or off it."""
+        np.add.at(self.canvas, self.whole_box.ravel(), sign * self._models())
+
+    def _models(self):
         models = self.whole.shifted(*self.shift.T) * self.flux[:, None, None]
         models *= self.whole_inside
-        np.add.at(self.canvas, self.whole_box.ravel(), models.ravel())
+        return models.ravel()
+
+    def _residual(self):
+        """Data less all models, on each source's stamp."""
+        models, where = self._models(), self.whole_box.ravel()
+        np.add.at(self.canvas, where, models)
         residual = np.where(self.good, self.data - self.canvas[self.box], 0.0)
-        if not keep:
-            np.add.at(self.canvas, self.whole_box.ravel(), -models.ravel())
+        np.subtract.at(self.canvas, where, models)
         return residual
 
     def _step(self, groups, columns, *, positions):
@@ -253,6 +307,7 @@ class _Components:
         first = np.r_[0, np.cumsum(size)[:-1]]
         rank = np.empty(n, int)
         rank[order] = np.arange(n) - first[label[order]]
+        self._label = label
         self.batches = []
         joint = ~self.too_many[pairs[:, 0]]
         for m in np.unique(size[size <= max_members]):
@@ -262,6 +317,10 @@ class _Components:
             place = np.searchsorted(chosen, label[pairs[inside, 0]])
             ends = rank[pairs[inside, 0]], rank[pairs[inside, 1]]
             self.batches.append((members, inside, place, ends))
+
+    def any_member(self, flags):
+        """Which sources have a member of their set, themselves or another, with the flag."""
+        return np.bincount(self._label, flags, minlength=1)[self._label] > 0
 
     def _assembled(self, batch, own, shared):
         members, inside, place, (i, j) = batch

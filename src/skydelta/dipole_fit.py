@@ -32,8 +32,8 @@ _MAX_STEP = 0.4
 N_PARAMETERS = 9
 """F+, dx+, dy+, F-, dx-, dy- and the three terms of the background."""
 
-POSITIVE, NEGATIVE = 0, 3
-"""First of the three parameters of each lobe."""
+_LINEAR = [0, 3, 6, 7, 8]
+"""Parameters that are no positions."""
 
 
 @dataclass(frozen=True)
@@ -137,22 +137,21 @@ def fit_dipoles(stamps, psf_difference, psf_science, start, *, relative_weight, 
         if active.size == 0:
             break
         part = model.take(active)
-        linear, columns = part.solve_linear(shift[active])
-        move = part.position_step(linear, columns)
+        move = part.position_step(*part.solve_linear(shift[active]))
         moved = np.clip(shift[active] + move, first[active] - limit, first[active] + limit)
         change = np.abs(moved - shift[active]).max(axis=(1, 2))
         shift[active] = moved
         active = active[change > _CONVERGED]
-    linear, columns = model.solve_linear(shift)
-    residual = model.residual(linear, columns)[:, 0]
+    values, rows, residual = model.solve_linear(shift)
+    residual = residual.reshape(model.data.shape)[:, 0]
     variance = stamps.difference[1]
     used = stamps.weight & (variance > 0)
     chi2 = np.where(used, residual**2 / np.where(used, variance, 1.0), 0.0).sum(axis=(1, 2))
     return DipoleSolution(
-        flux=linear[:, :2],
+        flux=values[:, :2],
         x=stamps.x[:, None] + shift[..., 0],
         y=stamps.y[:, None] + shift[..., 1],
-        covariance=model.covariance(columns)[:, :6, :6],
+        covariance=model.covariance(rows)[:, :6, :6],
         chi2=chi2,
         n_data=used.sum(axis=(1, 2)),
     )
@@ -185,8 +184,8 @@ class _Model:
         part.lobes, part.star = self.lobes.take(index), self.star.take(index)
         return part
 
-    def columns(self, shift):
-        """(n, 3, 9, size, size): what a unit of each parameter adds to D, w S and w M.
+    def rows(self, shift):
+        """(n, 9, 3 size^2): what a unit of each parameter adds to D, w S and w M.
 
         Parameters of position are flux times shift.
         """
@@ -194,60 +193,46 @@ class _Model:
         negative = self.lobes.columns(*shift[:, 1].T)
         star = self.star.columns(*shift[:, 0].T)
         n, _, size, _ = star.shape
-        out = np.zeros((n, 3, N_PARAMETERS, size, size))
-        out[:, 0, :3], out[:, 0, 3:6] = positive, -negative
-        out[:, 1, :3], out[:, 1, 6:] = star, self.plane
-        out[:, 2] = out[:, 1] - out[:, 0]
-        out[:, 1:] *= self.weight
+        out = np.zeros((n, N_PARAMETERS, 3, size, size))
+        out[:, :3, 0] = positive
+        np.negative(negative, out=out[:, 3:6, 0])
+        out[:, :3, 1], out[:, 6:, 1] = star, self.plane
+        np.subtract(out[:, :, 1], out[:, :, 0], out=out[:, :, 2])
+        out[:, :, 1:] *= self.weight
         out *= self.good[:, None, None]
-        return out
+        return out.reshape(n, N_PARAMETERS, -1)
 
     def solve_linear(self, shift):
-        """Fluxes and background at given positions, (n, 5), and the design there."""
-        columns = self.columns(shift)
-        rows = _rows(columns)[:, [0, 3, 6, 7, 8]]
-        matrix = damped(rows @ rows.transpose(0, 2, 1))
-        right = rows @ self.data.reshape(len(rows), -1, 1)
-        return np.linalg.solve(matrix, right)[..., 0], columns
+        """At given positions: fluxes and background, (n, 5), the rows, the data less the model."""
+        rows = self.rows(shift)
+        linear = rows[:, _LINEAR]
+        matrix = damped(linear @ linear.transpose(0, 2, 1))
+        data = self.data.reshape(len(rows), -1)
+        values = np.linalg.solve(matrix, linear @ data[..., None])[..., 0]
+        return values, rows, data - (values[:, None] @ linear)[:, 0]
 
-    def residual(self, linear, columns):
-        """Data less the model, (n, 3, size, size)."""
-        rows = _rows(columns)[:, [0, 3, 6, 7, 8]]
-        model = (linear[:, None] @ rows)[:, 0].reshape(self.data.shape)
-        return self.data - model
-
-    def position_step(self, linear, columns):
+    def position_step(self, values, rows, residual):
         """(n, 2, 2) shifts of both lobes in px."""
-        rows = _rows(columns)
-        residual = self.residual(linear, columns).reshape(len(rows), -1, 1)
         matrix = rows @ rows.transpose(0, 2, 1)
         # Positions of a lobe without flux are of no matter: a little damping holds them.
         diagonal = np.diagonal(matrix, axis1=1, axis2=2)
         matrix = damped(matrix) + 1e-3 * diagonal[..., None] * np.eye(N_PARAMETERS)
-        step = np.linalg.solve(matrix, rows @ residual)[..., 0]
+        step = np.linalg.solve(matrix, rows @ residual[..., None])[..., 0]
         lobes = np.stack([step[:, 1:3], step[:, 4:6]], axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            move = lobes / linear[:, :2, None]
+            move = lobes / values[:, :2, None]
         return np.clip(np.nan_to_num(move), -_MAX_STEP, _MAX_STEP)
 
-    def covariance(self, columns):
+    def covariance(self, rows):
         """(n, 9, 9) for equal weights: S and M have the noise of their own, D is S - M."""
-        rows = _rows(columns)
         n, size2 = len(rows), self.good.shape[-1] ** 2
         inverse = np.linalg.inv(damped(rows @ rows.transpose(0, 2, 1)))
         d, s, m = (rows.reshape(n, N_PARAMETERS, 3, size2)[:, :, i] for i in range(3))
         middle = np.zeros_like(inverse)
-        for row, variance in zip(
-            (d + self.weight * s, -d + self.weight * m), self.noise, strict=True
-        ):
+        of_science, of_template = d + self.weight * s, self.weight * m - d
+        for row, variance in zip((of_science, of_template), self.noise, strict=True):
             middle += (row * flat(variance)[:, None]) @ row.transpose(0, 2, 1)
         return inverse @ middle @ inverse
-
-
-def _rows(columns):
-    """(n, parameters, 3 size^2)."""
-    n, _, parameters = columns.shape[:3]
-    return columns.transpose(0, 2, 1, 3, 4).reshape(n, parameters, -1)
 
 
 def _noise(stamps, good):

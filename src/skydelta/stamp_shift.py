@@ -42,12 +42,12 @@ class StampShifter:
 
     def shifted(self, dx, dy):
         """(n, 2 half + 1, 2 half + 1) stamps moved by (dx, dy) px, |d| of a few px at most."""
-        along_x, along_y = self._matrix(dx)[0], self._matrix(dy)[0]
+        (along_x,), (along_y,) = (self._matrices(d, slope=False) for d in (dx, dy))
         return along_y @ (self.stamps @ along_x.transpose(0, 2, 1))
 
     def columns(self, dx, dy):
         """Moved stamps and their derivatives by dx and by dy, (n, 3, 2 half + 1, 2 half + 1)."""
-        (along_x, slope_x), (along_y, slope_y) = self._matrix(dx), self._matrix(dy)
+        (along_x, slope_x), (along_y, slope_y) = (self._matrices(d, slope=True) for d in (dx, dy))
         moved = self.stamps @ along_x.transpose(0, 2, 1)
         tilted = self.stamps @ slope_x.transpose(0, 2, 1)
         width = 2 * self.half + 1
@@ -57,25 +57,35 @@ class StampShifter:
         np.matmul(slope_y, moved, out=out[:, 2])
         return out
 
-    def _matrix(self, shift):
+    def _matrices(self, shift, *, slope):
         """Interpolation matrices (n, 2 half + 1, size) of each shift, and their derivatives."""
-        # A shift by +d asks the sinc at offset - d.
-        at = self._offsets - np.asarray(shift, float)[:, None]
-        value, slope = _periodic_sinc(at, self._length)
-        return self._windows(value), self._windows(-slope)
-
-    def _windows(self, values):
-        # Contiguous copies: a product of views would not run in BLAS.
         size = self.stamps.shape[-1]
-        return np.ascontiguousarray(sliding_window_view(values, size, axis=1)[:, ::-1])
+        values = _periodic_sinc(self._offsets, np.asarray(shift, float), self._length, slope)
+        # Contiguous copies: a product of views would not run in BLAS.
+        return tuple(
+            np.ascontiguousarray(sliding_window_view(v, size, axis=1)[:, ::-1]) for v in values
+        )
 
 
-def _periodic_sinc(u, length):
-    """sin(pi u) / (N sin(pi u / N)) of odd period N, and its derivative by u."""
-    angle = np.pi * u / length
-    # Beyond one period from 0 nothing is asked for, so that sin(angle) is 0 at u = 0 only.
-    near = np.abs(u) < 1e-5
-    safe = np.where(near, 1.0, np.sin(angle))
-    value = np.where(near, 1.0, np.sin(np.pi * u) / (length * safe))
-    slope = np.pi * (np.cos(np.pi * u) - value * np.cos(angle)) / (length * safe)
-    return value, np.where(near, -(np.pi**2) / 3 * (1 - length**-2.0) * u, slope)
+def _periodic_sinc(offsets, shift, length, slope):
+    """sin(pi u) / (N sin(pi u / N)) at u = offset - shift, N odd, and its derivative by the shift.
+
+    Sines of the differences are written out: two of them per shift, not one per element.
+    """
+    turn, half_turn = np.pi / length, np.pi
+    sign = np.where(offsets % 2 == 0, 1.0, -1.0)
+    small = [f(turn * shift)[:, None] for f in (np.sin, np.cos)]
+    fixed = [f(turn * offsets) for f in (np.sin, np.cos)]
+    # Beyond one period from 0 nothing is asked for, so that this sine is 0 at u = 0 only.
+    sine = fixed[0] * small[1] - fixed[1] * small[0]
+    near = np.abs(sine) < 1e-6 * turn
+    sine[near] = 1.0
+    value = -sign * np.sin(half_turn * shift)[:, None] / (length * sine)
+    value[near] = 1.0
+    if not slope:
+        return (value,)
+    cosine = fixed[1] * small[1] + fixed[0] * small[0]
+    tilt = sign * np.cos(half_turn * shift)[:, None]
+    derivative = np.pi * (value * cosine - tilt) / (length * sine)
+    derivative[near] = 0.0
+    return value, derivative
