@@ -7,13 +7,17 @@ said how bright the star is and where (`skydelta.dipole_fit`): one PSF of any fl
 star's template image of any flux anywhere. The better one wins.
 """
 
+import logging
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from skydelta.blends import near_pairs
 from skydelta.cutouts import CHUNK, Pixels, flat, pixel
 from skydelta.dipole_fit import cut_dipoles, fit_dipoles
 from skydelta.psf_fit import fit_stamps
+
+log = logging.getLogger(__name__)
 
 RELATIVE_WEIGHT = 0.5
 """Of residuals on the science image and the matched template, as in the LSST stack."""
@@ -31,9 +35,10 @@ shift by d px leaves lobes of 0.6 d / sigma of its brightness."""
 _LEAST_STAR_SIGMA = 5.0
 """... and its pixel stands out by so many sigma."""
 
-PREFERENCE = 0.2
+PREFERENCE = 0.3
 """Least `DipoleFits.preference` of a dipole. Measured (docs/measurement.md): misregistered stars
-have 0.4 to 0.7, transients and variables below 0.1."""
+have 0.4 to 0.7, transients and variables below 0.1, variables that are misregistered are between.
+"""
 
 _MAX_IMBALANCE = 0.3
 """Largest |F+ - F-| / (F+ + F-): one lobe has at most 0.65 of the light, as in the LSST stack."""
@@ -44,6 +49,9 @@ _MAX_SEPARATION_FWHM = 1.5
 """Lobes farther apart than detect pairs them are two sources."""
 
 _LEAST_PIXELS = 20
+
+_SAME_FWHM = 0.5
+"""Dipoles closer than this are one, detected more than once."""
 
 
 @dataclass(frozen=True)
@@ -183,11 +191,12 @@ def fit_all_dipoles(difference, science, sources, fwhm, *, preference=PREFERENCE
     return fits
 
 
-def resolve_dipoles(sources, fits):
+def resolve_dipoles(sources, fits, fwhm):
     """Detections as the dipole fits leave them.
 
-    A dipole stands half way between its lobes. A pair of peaks that is no dipole becomes two
-    sources, the positive one first. Where the fit failed a pair stays what `detect` made of it.
+    A dipole stands half way between its lobes; several detections of one dipole become one, the
+    most significant. A pair of peaks that is no dipole becomes two sources, the positive one
+    first. Where the fit failed a pair stays what `detect` made of it.
 
     Parameters
     ----------
@@ -195,11 +204,13 @@ def resolve_dipoles(sources, fits):
         Structured array of skydelta.detect.SOURCE_DTYPE, (n,).
     fits
         DipoleFits of them.
+    fwhm
+        Of the PSF, px.
 
     Returns
     -------
     sources
-        (n + number of split pairs,).
+        (n + pairs split - detections merged,).
     fits
         DipoleFits of the new rows.
     """
@@ -209,23 +220,40 @@ def resolve_dipoles(sources, fits):
     out["x"][dipole], out["y"][dipole] = fits.x[dipole].mean(axis=1), fits.y[dipole].mean(axis=1)
     out["is_dipole"] = np.where(decided, fits.is_dipole, sources["is_dipole"])
     out["is_negative"] &= ~out["is_dipole"]
+    copies = np.ones(len(sources), int)
     split = sources["is_dipole"] & ~out["is_dipole"]
+    copies[split] = 2
+    copies[_seen_again(out, dipole, fwhm)] = 0
     x, y = positive_peaks(sources)
     out["x"][split], out["y"][split] = x[split], y[split]
-    order = np.repeat(np.arange(len(sources)), 1 + split)
-    second = np.r_[False, order[1:] == order[:-1]] if order.size else np.zeros(0, bool)
-    out = out[order]
-    for name in ("x", "y", "score"):
-        out[name][second] = out[f"{name}_negative"][second]
-    out["is_negative"][second] = True
-    for name in ("x_negative", "y_negative", "score_negative"):
-        out[name][split[order]] = np.nan
-    added = np.bincount(
-        sources["footprint"][split], minlength=int(out["footprint"].max(initial=0)) + 1
+    change = np.bincount(
+        out["footprint"], copies - 1, minlength=int(out["footprint"].max(initial=0)) + 1
     )
-    out["n_peaks"] += added[out["footprint"]].astype(out["n_peaks"].dtype)
+    out["n_peaks"] += change[out["footprint"]].astype(out["n_peaks"].dtype)
     out["is_deblended"] = out["n_peaks"] > 1
-    return out, fits.take(order)
+    if np.any(copies != 1):
+        log.info("%d pairs split, %d dipoles merged", split.sum(), (copies == 0).sum())
+    order = np.repeat(np.arange(len(sources)), copies)
+    return _negative_halves(out[order], split[order], order), fits.take(order)
+
+
+def _negative_halves(sources, split, order):
+    """Split pairs: the second row of each is the negative peak, neither is a pair any more."""
+    second = split & np.r_[False, order[1:] == order[:-1]][: len(order)]
+    for name in ("x", "y", "score"):
+        sources[name][second] = sources[f"{name}_negative"][second]
+        sources[f"{name}_negative"][split] = np.nan
+    sources["is_negative"][second] = True
+    return sources
+
+
+def _seen_again(sources, dipole, fwhm):
+    """Indices of dipoles at the place of a more significant one."""
+    index = np.flatnonzero(dipole)
+    pairs = near_pairs(sources["x"][index], sources["y"][index], _SAME_FWHM * fwhm)
+    score = np.fmax(np.abs(sources["score"]), np.abs(sources["score_negative"]))[index]
+    fainter = np.where(score[pairs[:, 0]] >= score[pairs[:, 1]], pairs[:, 1], pairs[:, 0])
+    return index[np.unique(fainter)]
 
 
 def positive_peaks(sources):
@@ -341,13 +369,27 @@ def _fit(difference, science, sources, star, fwhm):
 
 
 def _single(stamps, psf, sources):
-    """chi2 of one PSF, started at the stronger lobe, on the same pixels."""
+    """chi2 of the best single PSF on the same pixels, the detection's own or a brighter one.
+
+    A detection may be the smaller residual beside a star that varies: then what it is measured
+    against is the larger one.
+    """
     stronger = np.abs(sources["score_negative"]) > np.abs(sources["score"])
     positive = positive_peaks(sources)
-    x = np.where(stronger, sources["x_negative"], positive[0])
-    y = np.where(stronger, sources["y_negative"], positive[1])
+    own = tuple(
+        np.where(stronger, sources[f"{axis}_negative"], positive[i])
+        for i, axis in enumerate(("x", "y"))
+    )
     data, variance, _ = stamps.difference
     good = stamps.weight
     cut = np.where(good, data, 0.0), np.where(good, variance, 0.0), good
+    highest = np.argmax(flat(np.abs(_boxed(cut[0]))), axis=1)
+    row, column = np.divmod(highest, 2 * stamps.half - 1)
+    brightest = stamps.x + column - stamps.half + 1, stamps.y + row - stamps.half + 1
     free = np.zeros(len(sources), bool)
-    return fit_stamps(cut, psf, x, y, stamps.x, stamps.y, stamps.half, free)["chi2"]
+    return np.minimum(
+        *(
+            fit_stamps(cut, psf, *start, stamps.x, stamps.y, stamps.half, free)["chi2"]
+            for start in (own, brightest)
+        )
+    )

@@ -91,7 +91,7 @@ def measure(
         dipoles = fit_all_dipoles(
             difference, science, sources, fwhm, preference=options.dipole_preference
         )
-        sources, dipoles = resolve_dipoles(sources, dipoles)
+        sources, dipoles = resolve_dipoles(sources, dipoles, fwhm)
     fits = fit_sources(difference, sources, dipoles, half, fwhm, deblend=options.deblend)
     columns = _identity_columns(sources)
     columns["footprint_bbox_size"] = footprint_sizes(detections.spans, sources["footprint"])
