@@ -291,6 +291,29 @@ class TestDeblend:
         # The covariance of the neighbours.
         assert error[0] > 1.05 * error[2]
 
+    def test_two_sources_under_one_peak(self):
+        """1 FWHM apart detect sees one; both come out with fluxes of their own."""
+        flux = np.array([60.0, 40.0]) / NORM
+        exposure = exposure_of([150.0, 150.0 + FWHM], [150.2, 150.0], flux)
+        detections = detect(exposure)
+        assert len(detections.sources) == 1
+        columns = run(exposure, detections)
+        error = columns["base_PsfFlux_instFluxErr"]
+        assert np.abs((columns["base_PsfFlux_instFlux"] - flux) / error).max() < 4
+        assert columns["base_NaiveCentroid_x"] == pytest.approx([150.0, 150 + FWHM], abs=0.4)
+        assert columns["deblend_nPeaks"].tolist() == [2, 2]
+        assert all(len(values) == 2 for values in columns.values())
+        off = run(exposure, detections, options=MeasureOptions(deblend=False))
+        assert len(off["footprint"]) == 1
+
+    def test_single_sources_stay_single(self, many):
+        """576 of S/N 20; and bright ones under a PSF 3 % too narrow."""
+        assert len(many[3]["footprint"]) == 576
+        y, x = (a.ravel() + 0.3 for a in np.mgrid[30:971:60, 30:971:60])
+        image = star_field((1000, 1000), x, y, np.full(x.size, 2000 / NORM), 1.03 * SIGMA)
+        exposure = make_exposure(image + white_noise((1000, 1000), 1), 1.0, sigma=SIGMA)
+        assert len(run(exposure, detections_of(x, y))["footprint"]) == x.size
+
     def test_off_leaves_the_neighbour_in(self):
         flux, columns = self.blend(deblend=False)
         assert columns["base_PsfFlux_instFlux"][1] > 1.2 * flux[1]

@@ -13,7 +13,7 @@ from skydelta.errors import BadPsfError
 from skydelta.photometry import aperture_columns, forced_fluxes, shape_columns
 from skydelta.pixel_flags import flag_columns, footprint_sizes
 from skydelta.psf import FWHM_PER_SIGMA, grid_nodes
-from skydelta.sources_fit import fit_sources
+from skydelta.sources_fit import fit_sources, split_sources
 
 APERTURES = (3.0, 4.5, 6.0, 9.0, 12.0)
 """Radii of the circular apertures, px."""
@@ -42,7 +42,8 @@ class MeasureOptions:
     stamp_fwhm
         Half width of the fitted stamps, in FWHM of the PSF.
     deblend
-        Neighbours are fitted together; else each source as if it were alone.
+        Neighbours are fitted together and single peaks that are two sources parted; else each
+        source is fitted as if it were alone.
     dipoles
         Dipoles are fitted and classified; else `detect`'s pairs of peaks are the dipoles.
     dipole_preference
@@ -93,6 +94,8 @@ def measure(
         )
         sources, dipoles = resolve_dipoles(sources, dipoles, fwhm)
     fits = fit_sources(difference, sources, dipoles, half, fwhm, deblend=options.deblend)
+    if options.deblend:
+        sources, dipoles, fits = split_sources(difference, sources, dipoles, fits, half, fwhm)
     columns = _identity_columns(sources)
     columns["footprint_bbox_size"] = footprint_sizes(detections.spans, sources["footprint"])
     columns |= _blend_columns(sources, fits)

@@ -1,10 +1,15 @@
 """PSF fits of all sources of a difference: isolated ones, blends and dipoles."""
 
+import logging
+
 import numpy as np
 
 from skydelta.blends import COUPLING_FWHM, add_models, blend_groups, fit_blends
 from skydelta.cutouts import CHUNK, Pixels, pixel
 from skydelta.psf_fit import fit_isolated, fit_stamps, psf_shifter
+from skydelta.unresolved import split_unresolved
+
+log = logging.getLogger(__name__)
 
 MAX_MEMBERS = 100
 """More overlapping sources than this are fitted in turn, not jointly."""
@@ -32,7 +37,8 @@ def fit_sources(exposure, sources, dipoles, half, fwhm, *, deblend=True):
     Returns
     -------
     dict
-        As of `skydelta.psf_fit.fit_stamps`, and the flags ``too_many`` and ``failed`` of blends.
+        As of `skydelta.psf_fit.fit_stamps`, the flags ``too_many`` and ``failed`` of blends, and
+        ``alone``: fitted without neighbours.
     """
     pixels, psf = Pixels(exposure), exposure.psf
     x, y = sources["x"].astype(float), sources["y"].astype(float)
@@ -43,7 +49,7 @@ def fit_sources(exposure, sources, dipoles, half, fwhm, *, deblend=True):
         groups = blend_groups(x, y, sources["footprint"], COUPLING_FWHM * fwhm)
         alone = np.bincount(groups, minlength=1)[groups] == 1 if len(x) else alone
         alone |= is_sky
-    fits = _empty(len(x))
+    fits = _empty(len(x)) | {"alone": alone}
     _put(fits, alone, fit_isolated(pixels, psf, x[alone], y[alone], half, fixed[alone]))
     if alone.all():
         return fits
@@ -70,6 +76,47 @@ def fit_sources(exposure, sources, dipoles, half, fwhm, *, deblend=True):
         index = lobes[start : start + CHUNK]
         _put(fits, index, _dipoles_less(pixels, psf, light, dipoles, (x, y), index, half))
     return fits
+
+
+def split_sources(exposure, sources, dipoles, fits, half, fwhm):
+    """Single peaks that are two sources parted, and fitted again with their neighbours.
+
+    Parameters
+    ----------
+    exposure, sources, dipoles, half, fwhm
+        As of `fit_sources`.
+    fits
+        What it returned.
+
+    Returns
+    -------
+    sources, dipoles, fits
+        With a further row behind each source that was split; both share the peak's score.
+    """
+    fixed = sources["is_dipole"] | _sky(sources)
+    index, x, y = split_unresolved(
+        Pixels(exposure), exposure.psf, fits, fits["alone"] & ~fixed, half, fwhm
+    )
+    if index.size == 0:
+        return sources, dipoles, fits
+    log.info("%d single peaks are two sources", index.size)
+    copies = np.ones(len(sources), int)
+    copies[index] = 2
+    order = np.repeat(np.arange(len(sources)), copies)
+    out, dipoles = sources[order], dipoles.take(order)
+    fits = {name: values[order] for name, values in fits.items()}
+    index, x, y = (a[np.argsort(index)] for a in (index, x, y))
+    first = np.searchsorted(order, index)
+    for part in (0, 1):
+        out["x"][first + part], out["y"][first + part] = x[:, part], y[:, part]
+    added = np.bincount(sources["footprint"][index], minlength=int(out["footprint"].max()) + 1)
+    out["n_peaks"] += added[out["footprint"]].astype(out["n_peaks"].dtype)
+    out["is_deblended"] = out["n_peaks"] > 1
+    groups = blend_groups(out["x"], out["y"], out["footprint"], COUPLING_FWHM * fwhm)
+    again = np.flatnonzero(np.isin(groups, groups[first]) & ~_sky(out))
+    refitted = fit_sources(exposure, out[again], dipoles.take(again), half, fwhm)
+    _put(fits, again, refitted)
+    return out, dipoles, fits
 
 
 def _sky(sources):
