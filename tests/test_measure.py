@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from photutils.aperture import CircularAperture, aperture_photometry
@@ -467,6 +469,22 @@ def test_off_the_image():
     columns = run(exposure_of([-0.8], [150.0], [3e3]), detections_of([0.0], [150.0]))
     assert columns["base_NaiveCentroid_x"][0] == pytest.approx(-0.8, abs=0.1)
     assert columns["base_PixelFlags_flag_offimage"].all()
+
+
+def test_sky_sources_keep_their_place():
+    """Beside a star, too: forced, neither blended nor tried as a dipole."""
+    exposure = exposure_of([150.0], [150.0], [1e3])
+    found = detections_of([150.0, 158.0], [150.0, 150.0])
+    dtype = [*SOURCE_DTYPE.descr, ("is_sky", "?")] if "is_sky" not in SOURCE_DTYPE.names else None
+    sources = np.zeros(2, dtype or SOURCE_DTYPE)
+    for name in SOURCE_DTYPE.names:
+        sources[name] = found.sources[name]
+    sources["is_sky"] = [False, True]
+    columns = run(exposure, replace(found, sources=sources))
+    assert columns["base_NaiveCentroid_x"][1] == 158.0
+    assert not columns["ip_diffim_DipoleFit_flag_classificationAttempted"][1]
+    alone = run(exposure, detections_of([150.0], [150.0]))
+    assert columns["base_PsfFlux_instFlux"][0] == alone["base_PsfFlux_instFlux"][0]
 
 
 def test_no_source_gives_every_column():

@@ -28,6 +28,13 @@ _RELAXED = 0.4
 several neighbours overlap."""
 
 
+def sky_sources(sources):
+    """(n,) bool: empty positions among the detections, which belong to no blend or dipole."""
+    if "is_sky" in sources.dtype.names:
+        return sources["is_sky"]
+    return np.zeros(len(sources), bool)
+
+
 def blend_groups(x, y, footprints, distance):
     """Number of the group of each source: same footprint, or a chain of near neighbours.
 

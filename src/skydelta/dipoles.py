@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from skydelta.blends import near_pairs
+from skydelta.blends import near_pairs, sky_sources
 from skydelta.cutouts import CHUNK, Pixels, flat, pixel
 from skydelta.dipole_fit import cut_dipoles, fit_dipoles
 from skydelta.psf_fit import fit_stamps
@@ -308,6 +308,7 @@ def _candidates(difference, science, sources, fwhm):
     # Nine pixels' mean: a third of a pixel's noise.
     sigma = np.sqrt(variance[:, reach + 1, reach + 1]) / 3
     bright = (peaks[1] > _LEAST_LIGHT * lobe) & (peaks[1] > _LEAST_STAR_SIGMA * sigma)
+    bright &= ~sky_sources(sources)
     return (x, y), (sources["is_dipole"] | bright) & usable.any(axis=(1, 2))
 
 

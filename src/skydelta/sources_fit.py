@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 
-from skydelta.blends import COUPLING_FWHM, add_models, blend_groups, fit_blends
+from skydelta.blends import COUPLING_FWHM, add_models, blend_groups, fit_blends, sky_sources
 from skydelta.cutouts import CHUNK, Pixels, pixel
 from skydelta.psf_fit import fit_isolated, fit_stamps, psf_shifter
 from skydelta.unresolved import split_unresolved
@@ -42,7 +42,7 @@ def fit_sources(exposure, sources, dipoles, half, fwhm, *, deblend=True):
     """
     pixels, psf = Pixels(exposure), exposure.psf
     x, y = sources["x"].astype(float), sources["y"].astype(float)
-    is_sky = _sky(sources)
+    is_sky = sky_sources(sources)
     fixed = sources["is_dipole"] | is_sky
     alone = np.ones(len(x), bool)
     if deblend:
@@ -93,7 +93,7 @@ def split_sources(exposure, sources, dipoles, fits, half, fwhm):
     sources, dipoles, fits
         With a further row behind each source that was split; both share the peak's score.
     """
-    fixed = sources["is_dipole"] | _sky(sources)
+    fixed = sources["is_dipole"] | sky_sources(sources)
     index, x, y = split_unresolved(
         Pixels(exposure), exposure.psf, fits, fits["alone"] & ~fixed, half, fwhm
     )
@@ -113,17 +113,10 @@ def split_sources(exposure, sources, dipoles, fits, half, fwhm):
     out["n_peaks"] += added[out["footprint"]].astype(out["n_peaks"].dtype)
     out["is_deblended"] = out["n_peaks"] > 1
     groups = blend_groups(out["x"], out["y"], out["footprint"], COUPLING_FWHM * fwhm)
-    again = np.flatnonzero(np.isin(groups, groups[first]) & ~_sky(out))
+    again = np.flatnonzero(np.isin(groups, groups[first]) & ~sky_sources(out))
     refitted = fit_sources(exposure, out[again], dipoles.take(again), half, fwhm)
     _put(fits, again, refitted)
     return out, dipoles, fits
-
-
-def _sky(sources):
-    """Which sources are empty positions, if there are any."""
-    if "is_sky" in sources.dtype.names:
-        return sources["is_sky"]
-    return np.zeros(len(sources), bool)
 
 
 def _empty(n):
