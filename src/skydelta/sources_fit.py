@@ -42,13 +42,11 @@ def fit_sources(exposure, sources, dipoles, half, fwhm, *, deblend=True):
     """
     pixels, psf = Pixels(exposure), exposure.psf
     x, y = sources["x"].astype(float), sources["y"].astype(float)
-    is_sky = sky_sources(sources)
-    fixed = sources["is_dipole"] | is_sky
+    fixed = sources["is_dipole"] | sky_sources(sources)
     alone = np.ones(len(x), bool)
     if deblend:
-        groups = blend_groups(x, y, sources["footprint"], COUPLING_FWHM * fwhm)
-        alone = np.bincount(groups, minlength=1)[groups] == 1 if len(x) else alone
-        alone |= is_sky
+        groups = _groups(sources, fwhm)
+        alone = np.bincount(groups, minlength=1)[groups] == 1
     fits = _empty(len(x)) | {"alone": alone}
     _put(fits, alone, fit_isolated(pixels, psf, x[alone], y[alone], half, fixed[alone]))
     if alone.all():
@@ -112,11 +110,20 @@ def split_sources(exposure, sources, dipoles, fits, half, fwhm):
     added = np.bincount(sources["footprint"][index], minlength=int(out["footprint"].max()) + 1)
     out["n_peaks"] += added[out["footprint"]].astype(out["n_peaks"].dtype)
     out["is_deblended"] = out["n_peaks"] > 1
-    groups = blend_groups(out["x"], out["y"], out["footprint"], COUPLING_FWHM * fwhm)
-    again = np.flatnonzero(np.isin(groups, groups[first]) & ~sky_sources(out))
+    groups = _groups(out, fwhm)
+    again = np.flatnonzero(np.isin(groups, groups[first]))
     refitted = fit_sources(exposure, out[again], dipoles.take(again), half, fwhm)
     _put(fits, again, refitted)
     return out, dipoles, fits
+
+
+def _groups(sources, fwhm):
+    """Number of the blend of each source; sky sources have one each."""
+    groups = len(sources) + np.arange(len(sources))
+    real = np.flatnonzero(~sky_sources(sources))
+    x, y = sources["x"][real], sources["y"][real]
+    groups[real] = blend_groups(x, y, sources["footprint"][real], COUPLING_FWHM * fwhm)
+    return groups
 
 
 def _empty(n):
