@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from photutils.aperture import CircularAperture, aperture_photometry
-from scenes import gaussian_stamp, make_exposure, star_field, white_noise
+from scenes import gaussian_psf, gaussian_stamp, make_exposure, star_field, white_noise
 
 from skydelta.detect import SOURCE_DTYPE, SPAN_DTYPE, Detections, detect
+from skydelta.errors import BadPsfError
 from skydelta.mask import Mask
 from skydelta.measure import APERTURES, MeasureOptions, measure
-from skydelta.psf import FWHM_PER_SIGMA
+from skydelta.psf import FWHM_PER_SIGMA, Psf
 
 SIGMA = 2.0
 FWHM = FWHM_PER_SIGMA * SIGMA
@@ -174,27 +177,225 @@ def test_blends(distance, tolerance):
 
 
 class TestDipole:
+    """A star 1.5 px off between the images, and a transient alone."""
+
+    NAME = "ip_diffim_DipoleFit"
+
     @pytest.fixture(scope="class")
     @classmethod
     def columns(cls):
-        x, y = [147.0, 153.0], [150.0, 150.0]
-        exposure = exposure_of(x, y, np.array([80, -60]) / NORM)
-        return run(exposure, detect(exposure))
+        flux = np.array([300, 60]) / NORM
+        science = exposure_of([150.0, 80.0], [150.0, 80.0], flux, noise=0.7)
+        template = exposure_of([151.5, 80.0], [150.0, 80.0], flux * [1, 0], noise=0.7, seed=1)
+        difference = science.replace(
+            image=science.image - template.image, variance=science.variance + template.variance
+        )
+        return measure(difference, science, template, detect(difference))
 
-    def test_columns(self, columns):
-        assert columns["ip_diffim_DipoleFit_flag_classification"].tolist() == [True]
-        assert columns["ip_diffim_NaiveDipoleCentroid_neg_x"][0] == pytest.approx(153, abs=1.5)
-        assert columns["ip_diffim_NaiveDipoleCentroid_neg_y"][0] == pytest.approx(150, abs=0.5)
-        assert columns["is_negative"].tolist() == [False]
+    def test_classification(self, columns):
+        dipole = columns[f"{self.NAME}_flag_classification"]
+        assert sorted(dipole.tolist()) == [False, True]
+        assert columns[f"{self.NAME}_flag_classificationAttempted"][dipole].all()
+        assert not columns[f"{self.NAME}_flag"].any()
+        assert not columns[f"{self.NAME}_flag_edge"].any()
 
-    def test_position_is_that_of_the_pair(self, columns):
-        x = columns["base_NaiveCentroid_x"][0]
-        assert 147 < x < 152
-        assert x == columns["base_PeakCentroid_x"][0]
+    def test_lobes(self, columns):
+        k = np.flatnonzero(columns[f"{self.NAME}_flag_classification"])[0]
+        value = {name.removeprefix(f"{self.NAME}_"): column[k] for name, column in columns.items()}
+        flux = 300 / NORM
+        assert value["pos_instFlux"] == pytest.approx(flux, rel=0.02)
+        assert value["neg_instFlux"] == pytest.approx(-flux, rel=0.02)
+        assert value["instFlux"] == pytest.approx(flux, rel=0.02)
+        assert abs(value["fluxDiff"]) < 4 * value["fluxDiffErr"]
+        assert value["pos_centroid_x"] == pytest.approx(150.0, abs=0.1)
+        assert value["neg_centroid_x"] == pytest.approx(151.5, abs=0.1)
+        assert value["centroid_x"] == pytest.approx(150.75, abs=0.1)
+        assert value["separation"] == pytest.approx(1.5, abs=0.1)
+        assert abs(value["orientation"]) == pytest.approx(np.pi, abs=0.1)
+        assert value["chi2dof"] == pytest.approx(1.0, abs=0.3)
+        assert value["signalToNoise"] > 100
 
-    def test_others_have_no_lobe(self):
-        columns = run(exposure_of([150.0], [150.0], [1e3]), detections_of([150.0], [150.0]))
-        assert np.isnan(columns["ip_diffim_NaiveDipoleCentroid_neg_x"]).all()
+    def test_flux_and_position_are_those_of_one_psf_on_the_pair(self, columns):
+        k = np.flatnonzero(columns[f"{self.NAME}_flag_classification"])[0]
+        assert columns["base_NaiveCentroid_x"][k] == columns[f"{self.NAME}_centroid_x"][k]
+        flux, error = (columns[f"base_PsfFlux_{n}"][k] for n in ("instFlux", "instFluxErr"))
+        assert abs(flux) < 5 * error
+        assert columns["is_negative"][k] == np.False_
+
+    def test_others_have_no_lobes(self, columns):
+        k = np.flatnonzero(~columns[f"{self.NAME}_flag_classification"])[0]
+        assert np.isnan(columns["ip_diffim_NaiveDipoleCentroid_neg_x"][k])
+        assert columns["base_PsfFlux_instFlux"][k] == pytest.approx(60 / NORM, rel=0.1)
+
+    def test_without_the_fits_pairs_of_peaks_are_dipoles(self):
+        exposure = exposure_of([147.0, 153.0], [150.0, 150.0], np.array([80, -60]) / NORM)
+        off = run(exposure, detect(exposure), options=MeasureOptions(dipoles=False))
+        assert off[f"{self.NAME}_flag_classification"].tolist() == [True]
+        assert not off[f"{self.NAME}_flag_classificationAttempted"].any()
+
+    def test_new_beside_vanished_are_two_sources(self):
+        """Opposite peaks within 1.5 FWHM that share no star: fluxes of their own."""
+        x, y, flux = [147.0, 151.5], [150.0, 150.0], np.array([80.0, 0.0]) / NORM
+        science = exposure_of(x, y, flux, noise=0.7)
+        template = exposure_of(x, y, np.array([0.0, 30.0]) / NORM, noise=0.7, seed=1)
+        difference = science.replace(
+            image=science.image - template.image, variance=science.variance + template.variance
+        )
+        detections = detect(difference)
+        assert detections.sources["is_dipole"].tolist() == [True]
+        columns = measure(difference, science, template, detections)
+        assert columns["is_negative"].tolist() == [False, True]
+        expected = np.array([80, -30]) / NORM
+        error = columns["base_PsfFlux_instFluxErr"]
+        assert np.abs((columns["base_PsfFlux_instFlux"] - expected) / error).max() < 4
+        assert columns["deblend_nChild"].tolist() == [2, 2]
+        assert columns["parent"][0] == columns["parent"][1] == columns["footprint"][0]
+
+
+def test_dipole_in_a_blend_leaves_its_neighbour_alone():
+    """The neighbour sees both lobes, not one PSF: its flux is right."""
+    star, flux, ratio = 600 / NORM, 60 / NORM, []
+    for seed in range(10):
+        science = exposure_of([150.0, 160.0], [150.0] * 2, [star, flux], noise=0.7, seed=seed)
+        template = exposure_of([149.6], [150.0], [star], noise=0.7, seed=seed + 100)
+        difference = science.replace(
+            image=science.image - template.image, variance=science.variance + template.variance
+        )
+        columns = measure(difference, science, template, detect(difference))
+        assert columns["ip_diffim_DipoleFit_flag_classification"].sum() == 1
+        k = np.hypot(
+            columns["base_NaiveCentroid_x"] - 160, columns["base_NaiveCentroid_y"] - 150
+        ).argmin()
+        ratio.append(columns["base_PsfFlux_instFlux"][k] / flux)
+    assert np.mean(ratio) == pytest.approx(1.0, abs=0.025)
+
+
+class TestDeblend:
+    def blend(self, **options):
+        """Two at 1.2 FWHM in one footprint, another alone."""
+        x, flux = [100.0, 100 + 1.2 * FWHM, 220.0], np.array([200.0, 100.0, 50.0]) / NORM
+        exposure = exposure_of(x, [150.0] * 3, flux)
+        detections = detections_of(x, [150.0] * 3)
+        detections.sources["footprint"] = [1, 1, 2]
+        detections.sources["n_peaks"] = [2, 2, 1]
+        detections.sources["is_deblended"] = [True, True, False]
+        return flux, run(exposure, detections, options=MeasureOptions(**options))
+
+    def test_columns(self):
+        flux, columns = self.blend()
+        assert columns["parent"].tolist() == [1, 1, 0]
+        assert columns["deblend_nChild"].tolist() == [2, 2, 0]
+        assert columns["deblend_parentNPeaks"].tolist() == [2, 2, 0]
+        assert not columns["deblend_failed"].any()
+        assert not columns["deblend_tooManyPeaks"].any()
+        error = columns["base_PsfFlux_instFluxErr"]
+        assert np.abs((columns["base_PsfFlux_instFlux"] - flux) / error).max() < 4
+        # The covariance of the neighbours.
+        assert error[0] > 1.05 * error[2]
+
+    def test_two_sources_under_one_peak(self):
+        """1 FWHM apart detect sees one; both come out with fluxes of their own."""
+        flux = np.array([60.0, 40.0]) / NORM
+        exposure = exposure_of([150.0, 150.0 + FWHM], [150.2, 150.0], flux)
+        detections = detect(exposure)
+        assert len(detections.sources) == 1
+        columns = run(exposure, detections)
+        error = columns["base_PsfFlux_instFluxErr"]
+        assert np.abs((columns["base_PsfFlux_instFlux"] - flux) / error).max() < 4
+        assert columns["base_NaiveCentroid_x"] == pytest.approx([150.0, 150 + FWHM], abs=0.4)
+        assert columns["deblend_nPeaks"].tolist() == [2, 2]
+        assert all(len(values) == 2 for values in columns.values())
+        off = run(exposure, detections, options=MeasureOptions(deblend=False))
+        assert len(off["footprint"]) == 1
+
+    def test_single_sources_stay_single(self, many):
+        """576 of S/N 20; and bright ones under a PSF 3 % too narrow."""
+        assert len(many[3]["footprint"]) == 576
+        y, x = (a.ravel() + 0.3 for a in np.mgrid[30:971:60, 30:971:60])
+        image = star_field((1000, 1000), x, y, np.full(x.size, 2000 / NORM), 1.03 * SIGMA)
+        exposure = make_exposure(image + white_noise((1000, 1000), 1), 1.0, sigma=SIGMA)
+        assert len(run(exposure, detections_of(x, y))["footprint"]) == x.size
+
+    def test_off_leaves_the_neighbour_in(self):
+        flux, columns = self.blend(deblend=False)
+        assert columns["base_PsfFlux_instFlux"][1] > 1.2 * flux[1]
+
+    def test_sizes_of_footprints(self):
+        spans = np.zeros(3, SPAN_DTYPE)
+        spans["footprint"], spans["y"] = [1, 1, 2], [10, 11, 40]
+        spans["x0"], spans["x1"] = [5, 3, 60], [9, 6, 60]
+        exposure = exposure_of([6.0, 60.0], [10.0, 40.0], [1e3, 1e3])
+        columns = run(exposure, detections_of([6.0, 60.0], [10.0, 40.0], spans=spans))
+        assert columns["footprint_bbox_size"].tolist() == [7, 1]
+
+
+def test_extendedness():
+    """Above the PSF's size it rises to 1, at it it is 0 (the stack's formula)."""
+    x, y = [80.0, 220.0], [150.0, 150.0]
+    image = star_field(SHAPE, x[:1], y[:1], [1e5], SIGMA) + star_field(
+        SHAPE, x[1:], y[1:], [1e5], 1.5 * SIGMA
+    )
+    columns = run(make_exposure(image, 1e-6, sigma=SIGMA), detections_of(x, y))
+    trace, psf = 2 * (1.5 * SIGMA) ** 2, 2 * SIGMA**2
+    expected = 1 - np.exp(-0.5 * (trace - psf) ** 2 / psf)
+    value = columns["base_ClassificationSizeExtendedness_value"]
+    assert value == pytest.approx([0.0, expected], abs=0.02)
+
+
+class HoledPsf(Psf):
+    """A Gaussian without a model where x < 100: NaN, or nothing."""
+
+    size = 41
+
+    def __init__(self, value):
+        self.value = value
+
+    def stamps(self, x, y):
+        whole = gaussian_psf(SIGMA).stamps(x, y)
+        return np.where(np.asarray(x)[:, None, None] < 100, self.value, whole)
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("value", [np.nan, 0.0])
+    def test_psf_missing_at_a_position(self, value):
+        """Flagged there, the other source as ever."""
+        x, y = [50.0, 200.0, 60.0], [150.0, 150.0, 150.0]
+        whole = exposure_of(x, y, [1e3] * 3)
+        holed = whole.replace(psf=HoledPsf(value))
+        columns, expected = (run(e, detections_of(x, y)) for e in (holed, whole))
+        assert columns["base_PsfFlux_flag"].tolist() == [True, False, True]
+        assert columns["base_NaiveCentroid_flag"].tolist() == [True, False, True]
+        assert columns["ip_diffim_forced_PsfFlux_flag"].tolist() == [True, False, True]
+        for name in ("base_PsfFlux_instFlux", "base_CircularApertureFlux_6_0_instFlux"):
+            assert columns[name][1] == pytest.approx(expected[name][1], rel=1e-6)
+        assert np.isnan(columns["base_PsfFlux_instFlux"][[0, 2]]).all()
+
+    def test_psf_missing_everywhere(self):
+        exposure = exposure_of([50.0], [150.0], [1e3]).replace(psf=HoledPsf(np.nan))
+        narrow = exposure.replace(
+            image=exposure.image[:, :90],
+            variance=exposure.variance[:, :90],
+            mask=Mask.empty((300, 90)),
+        )
+        with pytest.raises(BadPsfError):
+            run(narrow, detections_of([50.0], [150.0]))
+
+    def test_nan_in_the_variance(self):
+        """Such pixels take no part."""
+        exposure = exposure_of([150.0], [150.0], [2e3])
+        variance = exposure.variance.copy()
+        variance[151, 149:152] = np.nan
+        columns = run(exposure.replace(variance=variance), detections_of([150.0], [150.0]))
+        pull = (columns["base_PsfFlux_instFlux"] - 2e3) / columns["base_PsfFlux_instFluxErr"]
+        assert abs(pull[0]) < 4
+        assert not columns["base_PsfFlux_flag"].any()
+        assert columns["base_PsfFlux_npixels"][0] == 25**2 - 3
+
+    def test_footprint_on_the_edge(self):
+        exposure = exposure_of([0.4, 150.0], [298.7, 150.0], [1e3, 1e3])
+        columns = run(exposure, detect(exposure))
+        assert len(columns["footprint"]) == 2
+        assert all(len(v) == 2 for v in columns.values())
 
 
 class TestFlags:
@@ -268,6 +469,22 @@ def test_off_the_image():
     columns = run(exposure_of([-0.8], [150.0], [3e3]), detections_of([0.0], [150.0]))
     assert columns["base_NaiveCentroid_x"][0] == pytest.approx(-0.8, abs=0.1)
     assert columns["base_PixelFlags_flag_offimage"].all()
+
+
+def test_sky_sources_keep_their_place():
+    """Beside a star, too: forced, neither blended nor tried as a dipole."""
+    exposure = exposure_of([150.0], [150.0], [1e3])
+    found = detections_of([150.0, 158.0], [150.0, 150.0])
+    dtype = [*SOURCE_DTYPE.descr, ("is_sky", "?")] if "is_sky" not in SOURCE_DTYPE.names else None
+    sources = np.zeros(2, dtype or SOURCE_DTYPE)
+    for name in SOURCE_DTYPE.names:
+        sources[name] = found.sources[name]
+    sources["is_sky"] = [False, True]
+    columns = run(exposure, replace(found, sources=sources))
+    assert columns["base_NaiveCentroid_x"][1] == 158.0
+    assert not columns["ip_diffim_DipoleFit_flag_classificationAttempted"][1]
+    alone = run(exposure, detections_of([150.0], [150.0]))
+    assert columns["base_PsfFlux_instFlux"][0] == alone["base_PsfFlux_instFlux"][0]
 
 
 def test_no_source_gives_every_column():

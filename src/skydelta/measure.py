@@ -1,18 +1,19 @@
 """Measurement of detected sources on the difference, the science image and the template.
 
-Fluxes are least-squares fits of the local PSF with equal pixel weights: unlike weights that know
-each pixel's variance they carry no bias from the photon noise of the source itself. Their errors
-come from the variance plane.
+Dipoles are told from pairs of sources first (`skydelta.dipoles`), then all sources are fitted
+(`skydelta.sources_fit`), then what is measured at their positions follows.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from skydelta.cutouts import CHUNK, Pixels, flat, pixel
-from skydelta.psf import shift_stamps
-from skydelta.psf_fit import fit_positions, project
-from skydelta.stars import adaptive_moments
+from skydelta.dipoles import PREFERENCE, DipoleFits, fit_all_dipoles, resolve_dipoles
+from skydelta.errors import BadPsfError
+from skydelta.photometry import aperture_columns, forced_fluxes, shape_columns
+from skydelta.pixel_flags import flag_columns, footprint_sizes
+from skydelta.psf import FWHM_PER_SIGMA, grid_nodes
+from skydelta.sources_fit import fit_sources, split_sources
 
 APERTURES = (3.0, 4.5, 6.0, 9.0, 12.0)
 """Radii of the circular apertures, px."""
@@ -40,10 +41,20 @@ class MeasureOptions:
         Radii of the circular apertures, px.
     stamp_fwhm
         Half width of the fitted stamps, in FWHM of the PSF.
+    deblend
+        Neighbours are fitted together and single peaks that are two sources parted; else each
+        source is fitted as if it were alone.
+    dipoles
+        Dipoles are fitted and classified; else `detect`'s pairs of peaks are the dipoles.
+    dipole_preference
+        Least preference for two lobes over one PSF of what is called a dipole, 0 to 1.
     """
 
     apertures: tuple = APERTURES
     stamp_fwhm: float = 2.5
+    deblend: bool = True
+    dipoles: bool = True
+    dipole_preference: float = PREFERENCE
 
 
 def measure(
@@ -72,23 +83,56 @@ def measure(
         in 0-based px, fluxes in counts of the image they are measured on, coord_* in radians.
     """
     options = options or MeasureOptions()
-    sources = detections.sources
-    ny, nx = difference.shape
-    fwhm = difference.psf.compute_shape((nx - 1) / 2, (ny - 1) / 2).fwhm
-    half = int(np.clip(np.ceil(options.stamp_fwhm * fwhm), 5, difference.psf.size // 2))
-    fits = fit_positions(difference, sources, half)
+    psf = difference.psf
+    sigma = _typical_sigma(psf, difference.shape)
+    fwhm = FWHM_PER_SIGMA * sigma
+    half = int(min(max(np.ceil(options.stamp_fwhm * fwhm), 5), psf.size // 2))
+    sources, dipoles = detections.sources, DipoleFits.none(len(detections.sources))
+    if options.dipoles:
+        dipoles = fit_all_dipoles(
+            difference, science, sources, fwhm, preference=options.dipole_preference
+        )
+        sources, dipoles = resolve_dipoles(sources, dipoles, fwhm)
+    fits = fit_sources(difference, sources, dipoles, half, fwhm, deblend=options.deblend)
+    if options.deblend:
+        sources, dipoles, fits = split_sources(difference, sources, dipoles, fits, half, fwhm)
     columns = _identity_columns(sources)
+    columns["footprint_bbox_size"] = footprint_sizes(detections.spans, sources["footprint"])
+    columns |= _blend_columns(sources, fits)
     columns |= _position_columns(difference.wcs, sources, fits)
+    columns |= _dipole_columns(sources, dipoles)
     # A dipole's position is that of the pair; forced fluxes are taken there, too.
     x, y = fits["x"], fits["y"]
-    columns |= _aperture_columns(difference, x, y, options.apertures)
-    columns |= _shape_columns(difference, x, y, half)
-    columns |= _forced_columns("ip_diffim_forced_PsfFlux", science, x, y)
-    columns |= _forced_columns("ip_diffim_forced_template_PsfFlux", template, x, y)
-    matched = kernel_sum * _light_under_psf(template, x, y)
-    columns |= _psf_columns(fits, kernel_error * np.abs(matched))
-    columns |= _flag_columns(difference, sources, detections.spans, x, y)
+    columns |= aperture_columns(difference, x, y, options.apertures)
+    columns |= shape_columns(difference, x, y, half, sigma)
+    columns |= _forced_columns("ip_diffim_forced_PsfFlux", *forced_fluxes(science, x, y)[:2])
+    flux, error, light = forced_fluxes(template, x, y)
+    columns |= _forced_columns("ip_diffim_forced_template_PsfFlux", flux, error)
+    columns |= _psf_columns(fits, kernel_error * np.abs(kernel_sum * light))
+    columns |= flag_columns(difference, sources["footprint"], detections.spans, x, y, _FLAG_PLANES)
     return columns
+
+
+def _typical_sigma(psf, shape):
+    """Determinant radius of the PSF in the middle, or of the places that have one nearest to it.
+
+    Raises
+    ------
+    BadPsfError
+        If it has none anywhere.
+    """
+    ny, nx = shape
+    ys, xs = (grid_nodes(n, 5) for n in shape)
+    places = sorted(
+        ((x, y) for y in ys for x in xs),
+        key=lambda at: np.hypot(at[0] - (nx - 1) / 2, at[1] - (ny - 1) / 2),
+    )
+    for x, y in places:
+        try:
+            return psf.compute_shape(x, y).determinant_radius
+        except BadPsfError as error:
+            failure = error
+    raise failure
 
 
 def _identity_columns(sources):
@@ -118,7 +162,52 @@ def _position_columns(wcs, sources, fits):
         "base_NaiveCentroid_flag": fits["bad_position"],
         "ip_diffim_NaiveDipoleCentroid_neg_x": sources["x_negative"],
         "ip_diffim_NaiveDipoleCentroid_neg_y": sources["y_negative"],
-        "ip_diffim_DipoleFit_flag_classification": sources["is_dipole"],
+    }
+
+
+def _blend_columns(sources, fits):
+    """Children of a footprint: names of the LSST stack, without rows for the parents."""
+    blended = sources["is_deblended"]
+    children = np.where(blended, sources["n_peaks"], 0).astype(np.int32)
+    return {
+        "parent": np.where(blended, sources["footprint"], 0).astype(np.int32),
+        "deblend_nChild": children,
+        "deblend_parentNPeaks": children.copy(),
+        "deblend_tooManyPeaks": fits["too_many"],
+        "deblend_failed": fits["failed"],
+    }
+
+
+def _dipole_columns(sources, dipoles):
+    """Two-lobe fits; the negative lobe's flux is negative, as in the stack."""
+    name = "ip_diffim_DipoleFit"
+    columns = {}
+    for i, (lobe, sign) in enumerate((("pos", 1.0), ("neg", -1.0))):
+        columns[f"{name}_{lobe}_instFlux"] = sign * dipoles.flux[:, i]
+        columns[f"{name}_{lobe}_instFluxErr"] = dipoles.flux_error[:, i]
+        columns[f"{name}_{lobe}_centroid_x"] = dipoles.x[:, i]
+        columns[f"{name}_{lobe}_centroid_y"] = dipoles.y[:, i]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        chi2dof = dipoles.chi2[:, 2] / np.maximum(dipoles.n_data - 6, 1)
+        columns |= {
+            f"{name}_instFlux": dipoles.mean_flux,
+            f"{name}_instFluxErr": dipoles.mean_error,
+            f"{name}_fluxDiff": dipoles.flux_difference,
+            f"{name}_fluxDiffErr": dipoles.difference_error,
+            f"{name}_centroid_x": dipoles.x.mean(axis=1),
+            f"{name}_centroid_y": dipoles.y.mean(axis=1),
+            f"{name}_separation": dipoles.separation,
+            f"{name}_orientation": dipoles.orientation,
+            f"{name}_chi2dof": chi2dof,
+            f"{name}_nData": dipoles.n_data.astype(np.int32),
+            f"{name}_signalToNoise": dipoles.signal_to_noise,
+            f"{name}_preference": dipoles.preference,
+        }
+    return columns | {
+        f"{name}_flag_classification": sources["is_dipole"],
+        f"{name}_flag_classificationAttempted": dipoles.attempted,
+        f"{name}_flag": dipoles.failed,
+        f"{name}_flag_edge": dipoles.at_edge,
     }
 
 
@@ -134,130 +223,9 @@ def _psf_columns(fits, matching_error):
     }
 
 
-def _aperture_columns(exposure, x, y, radii):
-    """Aperture sums; the edge is one pixel wide and linear, so that areas are exact to 0.3 %."""
-    pixels = Pixels(exposure)
-    half = int(np.ceil(max(radii))) + 1
-    sums = {r: np.zeros((3, len(x))) for r in radii}
-    offset = np.arange(-half, half + 1)
-    for start in range(0, len(x), CHUNK):
-        cut = slice(start, start + CHUNK)
-        xi, yi = pixel(x[cut], pixels), pixel(y[cut], pixels, axis=0)
-        data, variance, good = pixels.stamps(xi, yi, half)
-        distance = np.hypot(
-            offset[None, None, :] - (x[cut] - xi)[:, None, None],
-            offset[None, :, None] - (y[cut] - yi)[:, None, None],
-        )
-        for r in radii:
-            weight = np.clip(r + 0.5 - distance, 0.0, 1.0)
-            sums[r][0, cut] = (weight * data).sum(axis=(1, 2))
-            sums[r][1, cut] = np.sqrt((weight**2 * variance).sum(axis=(1, 2)))
-            sums[r][2, cut] = ((weight > 0) & ~good).any(axis=(1, 2))
-    columns = {}
-    for r, (flux, error, flag) in sums.items():
-        name = f"base_CircularApertureFlux_{r:.1f}".replace(".", "_")
-        columns[f"{name}_instFlux"], columns[f"{name}_instFluxErr"] = flux, error
-        columns[f"{name}_flag"] = flag > 0
-    return columns
-
-
-def _shape_columns(exposure, x, y, half):
-    """Second moments of the sources under matched Gaussian weights, sign removed."""
-    n = len(x)
-    moments = np.full((3, n), np.nan)
-    pixels = Pixels(exposure)
-    ny, nx = exposure.shape
-    sigma = exposure.psf.compute_shape((nx - 1) / 2, (ny - 1) / 2).determinant_radius
-    for start in range(0, n, CHUNK):
-        cut = slice(start, start + CHUNK)
-        xi, yi = pixel(x[cut], pixels), pixel(y[cut], pixels, axis=0)
-        data, _, _ = pixels.stamps(xi, yi, half)
-        core = data[:, half - 1 : half + 2, half - 1 : half + 2].sum(axis=(1, 2))
-        sign = np.where(core < 0, -1.0, 1.0)
-        moments[:, cut] = adaptive_moments(data * sign[:, None, None], sigma)[1]
+def _forced_columns(name, flux, error):
     return {
-        "base_SdssShape_xx": moments[0],
-        "base_SdssShape_yy": moments[1],
-        "base_SdssShape_xy": moments[2],
-        "base_SdssShape_flag": ~np.isfinite(moments[0]),
+        f"{name}_instFlux": flux,
+        f"{name}_instFluxErr": error,
+        f"{name}_flag": ~np.isfinite(flux),
     }
-
-
-def _forced_columns(name, exposure, x, y):
-    """PSF flux at given positions above a local background, both fitted at once."""
-    n = len(x)
-    flux, error = np.full(n, np.nan), np.full(n, np.nan)
-    flag = np.ones(n, bool)
-    pixels = Pixels(exposure)
-    half = exposure.psf.size // 2
-    for start in range(0, n, CHUNK):
-        cut = slice(start, start + CHUNK)
-        xi, yi = pixel(x[cut], pixels), pixel(y[cut], pixels, axis=0)
-        data, variance, good = pixels.stamps(xi, yi, half)
-        phi = shift_stamps(exposure.psf.stamps(x[cut], y[cut]), x[cut] - xi, y[cut] - yi)
-        ring = good & (phi < 0.02 * phi.max(axis=(1, 2), keepdims=True))
-        level = _ring_median(data, ring)
-        phi = phi * good
-        norm = (phi**2).sum(axis=(1, 2))
-        safe = np.where(norm > 0, norm, np.inf)
-        flux[cut] = (phi * (data - level[:, None, None])).sum(axis=(1, 2)) / safe
-        error[cut] = np.sqrt((phi**2 * variance).sum(axis=(1, 2))) / safe
-        flag[cut] = ~(error[cut] > 0)
-    flux[flag], error[flag] = np.nan, np.nan
-    return {f"{name}_instFlux": flux, f"{name}_instFluxErr": error, f"{name}_flag": flag}
-
-
-def _light_under_psf(exposure, x, y):
-    """All light at given positions, as a PSF flux above the image's median level."""
-    pixels = Pixels(exposure)
-    half = exposure.psf.size // 2
-    level = pixels.level()
-    light = np.zeros(len(x))
-    for start in range(0, len(x), CHUNK):
-        cut = slice(start, start + CHUNK)
-        xi, yi = pixel(x[cut], pixels), pixel(y[cut], pixels, axis=0)
-        data, _, good = pixels.stamps(xi, yi, half)
-        phi = shift_stamps(exposure.psf.stamps(x[cut], y[cut]), x[cut] - xi, y[cut] - yi) * good
-        light[cut] = project(phi, data - level * good)
-    return light
-
-
-def _ring_median(data, ring):
-    """Median of each stamp over its ring; 0 where the ring is empty."""
-    values = flat(np.where(ring, data, np.nan))
-    empty = ~ring.any(axis=(1, 2))
-    values[empty] = 0.0
-    return np.nanmedian(values, axis=1)
-
-
-def _flag_columns(exposure, sources, spans, x, y):
-    """Mask planes in the footprint, and within 3 x 3 px of the centre."""
-    n = len(sources)
-    mask = exposure.mask
-    in_footprint = _footprint_bits(mask.array, spans, sources["footprint"])
-    ny, nx = exposure.shape
-    xi = np.clip(np.rint(x).astype(int), 0, nx - 1)
-    yi = np.clip(np.rint(y).astype(int), 0, ny - 1)
-    near = Pixels(exposure).bits(xi, yi, 1).reshape(n, 9)
-    centre = np.bitwise_or.reduce(near, axis=1) if n else np.zeros(0, np.int32)
-    columns = {}
-    for flag, planes in _FLAG_PLANES.items():
-        bits = np.int32(mask.bits(*planes))
-        columns[f"base_PixelFlags_flag_{flag}"] = (in_footprint & bits) != 0
-        columns[f"base_PixelFlags_flag_{flag}Center"] = (centre & bits) != 0
-    outside = (x < 0) | (y < 0) | (x > nx - 1) | (y > ny - 1)
-    columns["base_PixelFlags_flag_offimage"] = outside
-    return columns
-
-
-def _footprint_bits(bits, spans, footprints):
-    """OR of the mask over the footprint of each source."""
-    if len(spans) == 0:
-        return np.zeros(len(footprints), np.int32)
-    total = np.zeros(int(spans["footprint"].max()) + 1, np.int32)
-    lengths = spans["x1"] - spans["x0"] + 1
-    rows = np.repeat(spans["y"], lengths)
-    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    columns = np.repeat(spans["x0"], lengths) + np.arange(lengths.sum()) - starts
-    np.bitwise_or.at(total, np.repeat(spans["footprint"], lengths), bits[rows, columns])
-    return total[footprints]

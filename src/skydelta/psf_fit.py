@@ -1,43 +1,65 @@
-"""PSF fits of many sources: flux and position, blends in turn on each other's residual."""
+"""PSF fits of many isolated sources: flux and position, with equal pixel weights.
+
+Unlike weights that know each pixel's variance, equal ones carry no bias from the photon noise of
+the source itself; the errors come from the variance plane (the "sandwich" of a least-squares fit
+whose weights are not the inverse variances).
+"""
 
 import numpy as np
 
-from skydelta.cutouts import CHUNK, Pixels, flat, pixel
-from skydelta.psf import shift_stamps
+from skydelta.cutouts import CHUNK, flat, pixel
+from skydelta.stamp_shift import StampShifter
+
+MAX_SHIFT = 2.0
+"""A position farther than this from its start, px along an axis, is a failed fit."""
 
 _MAX_STEP = 0.5
 
-_MAX_SHIFT = 2.0
+_ROUNDS = 8
 
-_CENTROID_ROUNDS = 6
+_CONVERGED = 1e-3
 
-_BLEND_ROUNDS = 3
-
-
-def _psf_stamps(psf, x, y, half):
-    """Centred stamps cut to the half width."""
-    middle = psf.size // 2
-    cut = slice(middle - half, middle + half + 1)
-    return psf.stamps(x, y)[:, cut, cut]
+_MARGIN = 4
+"""px of the PSF beyond the fitted stamp that a shift may bring in."""
 
 
-def fit_positions(exposure, sources, half):
-    """PSF fits of all sources: position free, neighbours of a blend fitted in turn.
+def psf_shifter(psf, x, y, half):
+    """The PSF at many positions, ready to be shifted, and where it is missing.
 
-    In every round each source is fitted to the image less the models of the others in its
-    footprint.
+    Returns
+    -------
+    StampShifter
+        Stamps of half width `half`; zeros where the PSF is missing.
+    missing
+        (n,) bool: the PSF has values that are not finite there, or no positive sum.
     """
-    pixels = Pixels(exposure)
-    x, y = sources["x"].astype(float), sources["y"].astype(float)
-    fits = _fit_all(pixels, exposure.psf, x, y, half, sources["is_dipole"])
-    blended = np.flatnonzero(sources["is_deblended"])
-    if blended.size:
-        for _ in range(_BLEND_ROUNDS):
-            _refit_blends(pixels, exposure.psf, sources, fits, blended, half)
-    return fits
+    middle = psf.size // 2
+    reach = min(middle, half + _MARGIN)
+    cut = slice(middle - reach, middle + reach + 1)
+    stamps = psf.stamps(x, y)[:, cut, cut]
+    with np.errstate(invalid="ignore"):
+        missing = ~(stamps.sum(axis=(1, 2)) > 0)
+    if missing.any():
+        stamps = np.where(missing[:, None, None], 0.0, stamps)
+    return StampShifter(stamps, half), missing
 
 
-def _fit_all(pixels, psf, x, y, half, fixed):
+def fit_isolated(pixels, psf, x, y, half, fixed):
+    """Fits of sources without neighbours, as `fit_stamps`, straight from the image.
+
+    Parameters
+    ----------
+    pixels
+        skydelta.cutouts.Pixels.
+    psf
+        Psf.
+    x, y
+        (n,) first positions, px.
+    half
+        Half width of the stamps, px.
+    fixed
+        (n,) bool: sources that keep their position.
+    """
     parts = []
     for start in range(0, max(len(x), 1), CHUNK):
         cut = slice(start, start + CHUNK)
@@ -72,126 +94,112 @@ def fit_stamps(stamps, psf, x, y, xi, yi, half, fixed):
         Arrays x, y, flux, chi2, n_data, area, their errors and flags.
     """
     data, variance, good = stamps
-    centred = _psf_stamps(psf, x, y, half)
-    dx, dy = x - xi, y - yi
-    free = ~fixed
-    start_dx, start_dy = dx.copy(), dy.copy()
-    for _ in range(_CENTROID_ROUNDS):
-        phi = shift_stamps(centred, dx, dy) * good
-        flux = project(phi, data)
-        gx, gy = _gradients(phi)
-        matrix, right = _position_system(phi, gx * good, gy * good, data, flux)
-        step = np.linalg.solve(matrix, right[..., None])[..., 0]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            move = np.where(np.abs(flux)[:, None] > 0, step[:, 1:] / flux[:, None], 0.0)
-        move = np.clip(np.nan_to_num(move), -_MAX_STEP, _MAX_STEP)
-        dx = np.where(free, _within(dx + move[:, 0], start_dx), dx)
-        dy = np.where(free, _within(dy + move[:, 1], start_dy), dy)
-        if not np.any(np.abs(move[free]) > 1e-3):
+    shifter, _ = psf_shifter(psf, x, y, half)
+    dx, dy = (x - xi).astype(float), (y - yi).astype(float)
+    start = np.column_stack([dx, dy])
+    active = np.flatnonzero(~fixed)
+    for _ in range(_ROUNDS):
+        if active.size == 0:
             break
-    phi = shift_stamps(centred, dx, dy) * good
-    flux = project(phi, data)
+        columns = shifter.take(active).columns(dx[active], dy[active]) * good[active, None]
+        move = _position_step(columns, data[active])
+        dx[active] = within(dx[active] + move[:, 0], start[active, 0])
+        dy[active] = within(dy[active] + move[:, 1], start[active, 1])
+        active = active[np.abs(move).max(axis=1) > _CONVERGED]
+    columns = shifter.columns(dx, dy)
+    whole = (columns[:, 0] ** 2).sum(axis=(1, 2))
+    columns *= good[:, None]
+    flux = project(columns[:, 0], data)
+    residual = data - flux[:, None, None] * columns[:, 0]
+    covariance = _covariance(columns, variance, fixed)
+    stuck = ~fixed & (np.abs(np.column_stack([dx, dy]) - start).max(axis=1) >= MAX_SHIFT)
+    return summary(
+        (xi + dx, yi + dy, flux), covariance, (columns[:, 0], whole), residual, variance, stuck
+    )
+
+
+def summary(values, covariance, profile, residual, variance, stuck):
+    """Columns of a finished fit.
+
+    Parameters
+    ----------
+    values
+        (x, y, flux), each (n,).
+    covariance
+        (n, 3, 3) of flux, flux dx, flux dy.
+    profile
+        PSF at the usable pixels, (n, size, size), and the sum of its squares over all pixels.
+    residual, variance
+        (n, size, size), zero at unusable pixels.
+    stuck
+        (n,) bool: the position is not to be used.
+    """
+    x, y, flux = values
+    phi, whole = profile
     norm = (phi**2).sum(axis=(1, 2))
+    empty = ~(norm > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        flux_error = np.sqrt((phi**2 * variance).sum(axis=(1, 2))) / norm
-        residual = data - flux[:, None, None] * phi
+        errors = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+        errors[:, 1:] /= np.abs(flux)[:, None]
         chi2 = np.where(variance > 0, residual**2 / np.where(variance > 0, variance, 1), 0)
-    x_error, y_error = _position_errors(phi, good, variance, flux)
-    stuck = free & ((np.abs(dx - start_dx) >= _MAX_SHIFT) | (np.abs(dy - start_dy) >= _MAX_SHIFT))
-    share = norm / np.maximum((shift_stamps(centred, dx, dy) ** 2).sum(axis=(1, 2)), 1e-300)
+        share = norm / np.where(whole > 0, whole, np.inf)
+    errors[empty] = np.nan
     return {
-        "x": xi + dx,
-        "y": yi + dy,
-        "x_error": x_error,
-        "y_error": y_error,
-        "flux": flux,
-        "flux_error": flux_error,
+        "x": x,
+        "y": y,
+        "x_error": errors[:, 1],
+        "y_error": errors[:, 2],
+        "flux": np.where(empty, np.nan, flux),
+        "flux_error": errors[:, 0],
         "chi2": chi2.sum(axis=(1, 2)),
-        "n_data": good.sum(axis=(1, 2)),
-        "area": np.where(norm > 0, phi.sum(axis=(1, 2)) ** 2 / np.where(norm > 0, norm, 1), 0.0),
-        "bad_position": stuck,
-        "bad_flux": ~np.isfinite(flux) | ~(flux_error > 0) | (share < 0.5),
+        "n_data": (variance > 0).sum(axis=(1, 2)),
+        "area": np.where(empty, 0.0, phi.sum(axis=(1, 2)) ** 2 / np.where(empty, 1, norm)),
+        "bad_position": stuck | empty,
+        "bad_flux": empty | ~(errors[:, 0] > 0) | (share < 0.5),
     }
 
 
-def _within(value, start):
-    return np.clip(value, start - _MAX_SHIFT, start + _MAX_SHIFT)
+def within(value, start, limit=MAX_SHIFT):
+    """Values kept within `limit` of where they started."""
+    return np.clip(value, start - limit, start + limit)
+
+
+def moves(step, flux):
+    """Shifts in px from steps of flux times shift, limited; 0 for a source without flux."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        move = np.where(np.abs(flux)[:, None] > 0, step / flux[:, None], 0.0)
+    return np.clip(np.nan_to_num(move), -_MAX_STEP, _MAX_STEP)
 
 
 def project(phi, data):
-    """Least-squares amplitude of phi in the data."""
+    """Least-squares amplitude of phi in the data; 0 where phi vanishes."""
     norm = (phi**2).sum(axis=(1, 2))
     return (phi * data).sum(axis=(1, 2)) / np.where(norm > 0, norm, np.inf)
 
 
-def _gradients(phi):
-    """Minus the derivatives of stamps along x and y: what a shift by +1 px adds, to first order."""
-    gy, gx = np.gradient(phi, axis=(1, 2))
-    return -gx, -gy
+def damped(matrix):
+    """Normal matrices (..., k, k) with a diagonal so small that it only makes them regular."""
+    trace = np.trace(matrix, axis1=-2, axis2=-1)
+    return matrix + (1e-9 * trace + 1e-30)[..., None, None] * np.eye(matrix.shape[-1])
 
 
-def _position_system(phi, gx, gy, data, flux):
-    """Normal equations of (flux, flux dx, flux dy), scaled rows, slightly damped."""
-    rows = flat(np.stack([phi, gx, gy], axis=1))
-    residual = flat(data - flux[:, None, None] * phi)
+def _position_step(columns, data):
+    """Shift in px of one Gauss-Newton step in (flux, flux dx, flux dy)."""
+    flux = project(columns[:, 0], data)
+    rows = flat(columns)
+    residual = flat(data - flux[:, None, None] * columns[:, 0])
+    right = (rows @ residual[..., None])[..., 0]
+    matrix = damped(rows @ rows.transpose(0, 2, 1))
+    step = np.linalg.solve(matrix, right[..., None])[..., 0]
+    return moves(step[:, 1:], flux)
+
+
+def _covariance(columns, variance, fixed):
+    """(n, 3, 3) of flux, flux dx, flux dy for equal weights and the given pixel variances."""
+    rows = flat(columns)
     matrix = rows @ rows.transpose(0, 2, 1)
-    trace = np.trace(matrix, axis1=1, axis2=2)
-    matrix = matrix + (1e-9 * trace + 1e-30)[:, None, None] * np.eye(3)
-    return matrix, np.einsum("nkp,np->nk", rows, residual)
-
-
-def _position_errors(phi, good, variance, flux):
-    """Standard errors of x and y for equal weights and the given pixel variances."""
-    gx, gy = _gradients(phi)
-    rows = flat(np.stack([phi, gx * good, gy * good], axis=1))
-    matrix = rows @ rows.transpose(0, 2, 1)
-    trace = np.trace(matrix, axis1=1, axis2=2)
-    inverse = np.linalg.inv(matrix + (1e-9 * trace + 1e-30)[:, None, None] * np.eye(3))
+    # A kept position costs the flux nothing: its terms stand apart.
+    matrix[fixed, 0, 1:] = matrix[fixed, 1:, 0] = 0.0
+    inverse = np.linalg.inv(damped(matrix))
     noise = (rows * flat(variance)[:, None]) @ rows.transpose(0, 2, 1)
-    covariance = inverse @ noise @ inverse
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scale = 1.0 / np.abs(flux)
-        return (
-            np.sqrt(covariance[:, 1, 1]) * scale,
-            np.sqrt(covariance[:, 2, 2]) * scale,
-        )
-
-
-def _refit_blends(pixels, psf, sources, fits, blended, half):
-    """One round over the blended sources, brightest first, each on the others' residual."""
-    order = blended[np.argsort(-np.abs(fits["flux"][blended]), kind="stable")]
-    groups = {}
-    for k in order:
-        groups.setdefault(int(sources["footprint"][k]), []).append(k)
-    for members in groups.values():
-        for k in members:
-            x, y = fits["x"][[k]], fits["y"][[k]]
-            xi, yi = pixel(x, pixels), pixel(y, pixels, axis=0)
-            data, variance, good = pixels.stamps(xi, yi, half)
-            reach = half + psf.size // 2
-            for other in members:
-                apart = max(abs(fits["x"][other] - x[0]), abs(fits["y"][other] - y[0]))
-                if other != k and apart <= reach:
-                    data = data - _model_on(psf, fits, other, xi[0], yi[0], half) * good
-            result = fit_stamps(
-                (data, variance, good), psf, x, y, xi, yi, half, sources["is_dipole"][[k]]
-            )
-            for name, value in result.items():
-                fits[name][k] = value[0]
-
-
-def _model_on(psf, fits, k, xi, yi, half):
-    """The fitted model of source k on the stamp about pixel (xi, yi)."""
-    out = np.zeros((2 * half + 1, 2 * half + 1))
-    if not np.isfinite(fits["flux"][k]):
-        return out
-    images, x0, y0 = psf.images([fits["x"][k]], [fits["y"][k]])
-    left, bottom = xi - half, yi - half
-    size = psf.size
-    xa, xb = max(left, x0[0]), min(left + 2 * half + 1, x0[0] + size)
-    ya, yb = max(bottom, y0[0]), min(bottom + 2 * half + 1, y0[0] + size)
-    if xa < xb and ya < yb:
-        out[ya - bottom : yb - bottom, xa - left : xb - left] = (
-            fits["flux"][k] * images[0][ya - y0[0] : yb - y0[0], xa - x0[0] : xb - x0[0]]
-        )
-    return out
+    return inverse @ noise @ inverse
