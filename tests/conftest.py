@@ -62,10 +62,21 @@ class Chain:
         )
 
     @cached_property
+    def matched(self):
+        from skydelta.matched_template import MatchedTemplate
+
+        meta = {k: v[0] if isinstance(v, tuple) else v for k, v in self.meta.items()}
+        return MatchedTemplate.of(self.template.exposure, meta)
+
+    @property
+    def meta(self):
+        return self.decorrelated.exposure.meta
+
+    @cached_property
     def detections(self):
         from skydelta.detect import detect
 
-        return detect(self.decorrelated.exposure)
+        return detect(self.decorrelated.exposure, matched=self.matched)
 
     @cached_property
     def columns(self):

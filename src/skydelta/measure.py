@@ -26,6 +26,11 @@ _FLAG_PLANES = {
     "suspect": ("SUSPECT",),
     "edge": ("EDGE", "NO_DATA"),
     "nodata": ("NO_DATA",),
+    "crTemplate": ("CR_TEMPLATE",),
+    "streak": ("STREAK",),
+    "halo": ("HALO",),
+    "templateEdge": ("TEMPLATE_EDGE",),
+    "noPsf": ("NO_PSF",),
 }
 """Pixel flags of a source by the planes that raise them."""
 
@@ -98,6 +103,8 @@ def _identity_columns(sources):
         "deblend_blended": sources["is_deblended"],
         "is_negative": sources["is_negative"],
         "detect_score": sources["score"].astype(np.float32),
+        "detect_score_noise": sources["score_noise"].astype(np.float32),
+        "sky_source": sources["is_sky"],
     }
 
 

@@ -29,7 +29,7 @@ def fit_positions(exposure, sources, half):
     """
     pixels = Pixels(exposure)
     x, y = sources["x"].astype(float), sources["y"].astype(float)
-    fits = _fit_all(pixels, exposure.psf, x, y, half, sources["is_dipole"])
+    fits = _fit_all(pixels, exposure.psf, x, y, half, sources["is_dipole"] | sources["is_sky"])
     blended = np.flatnonzero(sources["is_deblended"])
     if blended.size:
         for _ in range(_BLEND_ROUNDS):

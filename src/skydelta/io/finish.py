@@ -15,6 +15,9 @@ from skydelta.stage import is_provenance
 
 log = logging.getLogger(__name__)
 
+_LEAST_SKY = 5
+"""Sky sources that a scatter needs."""
+
 _NUMBERS = {
     "kernel_sum": "KSUM",
     "kernel_sum_error": "KSUMERR",
@@ -63,18 +66,31 @@ def calibrated_exposure(visit, detector, band, *, sources, diffexp, footprints, 
         stage = getattr(error, "stage", "") or "calibrate"
         failure = {"status": error.status, "stage": stage, "message": str(error)}
         return empty_catalogue(), status | failure
+    real = ~columns["sky_source"]
     return catalogue, status | {
         "status": OK,
         "message": "",
-        "n_sources": len(catalogue["diaSourceId"]),
-        "n_negative": int(catalogue["isNegative"].sum()),
-        "n_dipoles": int(catalogue["isDipole"].sum()),
+        "n_sources": int(real.sum()),
+        "n_negative": int((catalogue["isNegative"] & real).sum()),
+        "n_dipoles": int((catalogue["isDipole"] & real).sum()),
+        "n_sky_sources": int((~real).sum()),
+        "sky_flux_pull": _sky_flux_pull(columns),
         "peaks_rejected": detections.rejected,
+        "artefacts": detections.artefacts,
         "score_rms": detections.score_rms,
         "limiting_magnitude": _limit(detections, difference.photo_calib, threshold),
         "notes": [n for n in difference.notes if not is_provenance(n)],
         **_numbers(diffexp),
     }
+
+
+def _sky_flux_pull(columns):
+    """rms of flux over error of the sky sources: 1 if the errors are right; None below five."""
+    sky = columns["sky_source"] & ~columns["base_PsfFlux_flag"]
+    if sky.sum() < _LEAST_SKY:
+        return None
+    pull = columns["base_PsfFlux_instFlux"][sky] / columns["base_PsfFlux_instFluxErr"][sky]
+    return float(np.sqrt(np.mean(pull**2)))
 
 
 def _numbers(diffexp):
