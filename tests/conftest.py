@@ -65,12 +65,7 @@ class Chain:
     def matched(self):
         from skydelta.matched_template import MatchedTemplate
 
-        meta = {k: v[0] if isinstance(v, tuple) else v for k, v in self.meta.items()}
-        return MatchedTemplate.of(self.template.exposure, meta)
-
-    @property
-    def meta(self):
-        return self.decorrelated.exposure.meta
+        return MatchedTemplate.of(self.template.exposure, self.decorrelated.exposure.meta)
 
     @cached_property
     def detections(self):

@@ -36,12 +36,14 @@ class MatchedTemplate:
     @classmethod
     def of(cls, exposure, meta):
         """As the header of the difference tells it: KSUM, KFLUXERR, KSIZE, ASTRMSX, ASTRMSY."""
-        axes = [meta[card] for card in ("ASTRMSX", "ASTRMSY") if card in meta]
+        # In memory a card can carry its comment.
+        cards = {k: v[0] if isinstance(v, tuple) else v for k, v in meta.items()}
+        axes = [cards[name] for name in ("ASTRMSX", "ASTRMSY") if name in cards]
         return cls(
             exposure,
-            kernel_sum=float(meta["KSUM"]),
-            flux_error=float(meta.get("KFLUXERR", np.nan)),
-            reach=int(meta.get("KSIZE", 1)) // 2,
+            kernel_sum=float(cards["KSUM"]),
+            flux_error=float(cards.get("KFLUXERR", np.nan)),
+            reach=int(cards.get("KSIZE", 1)) // 2,
             registration_error=float(np.sqrt(np.mean(np.square(axes)))) if axes else None,
         )
 

@@ -104,7 +104,7 @@ def _significance(exposure, cut):
 
 
 def _radius(z, distance, far, fwhm):
-    """px from the saturated pixels into the first two quiet rings, each half an FWHM wide."""
+    """Px from the saturated pixels into the first two quiet rings, each half an FWHM wide."""
     width = max(0.5 * fwhm, 1.5)
     known = np.isfinite(z) & (distance > 0) & (distance <= far)
     ring = (distance[known] / width).astype(int)

@@ -85,7 +85,7 @@ def calibrated_exposure(visit, detector, band, *, sources, diffexp, footprints, 
 
 
 def _sky_flux_pull(columns):
-    """rms of flux over error of the sky sources: 1 if the errors are right; None below five."""
+    """Rms of flux over error of the sky sources: 1 if the errors are right; None below five."""
     sky = columns["sky_source"] & ~columns["base_PsfFlux_flag"]
     if sky.sum() < _LEAST_SKY:
         return None

@@ -215,11 +215,15 @@ def _detections(entry):
 
 
 def read_catalogue(path):
-    """A DiaSource catalogue as arrays by column name."""
+    """A DiaSource catalogue as arrays by column name, without its sky sources."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)
-    return {name: table[name].to_numpy() for name in table.column_names}
+    columns = {name: table[name].to_numpy() for name in table.column_names}
+    if "sky_source" not in columns:
+        return columns
+    real = ~columns["sky_source"]
+    return {name: values[real] for name, values in columns.items()}
 
 
 def is_flagged(catalogue):
