@@ -84,6 +84,9 @@ class TestDetections:
         assert np.array_equal(back.spans, broad.detections.spans)
         assert back.score_rms == broad.detections.score_rms
         assert back.rejected == broad.detections.rejected
+        assert len(back.planes)
+        assert np.array_equal(back.planes, broad.detections.planes)
+        assert back.artefacts == broad.detections.artefacts
 
     def test_empty(self, tmp_path):
         none = Detections(
@@ -91,7 +94,7 @@ class TestDetections:
         )
         write_detections(tmp_path / "a.fits", none)
         back = read_detections(tmp_path / "a.fits")
-        assert len(back.sources) == len(back.spans) == 0
+        assert len(back.sources) == len(back.spans) == len(back.planes) == 0
         assert np.isnan(back.score_rms)
         assert back.flux_sigma == np.inf
         assert back.rejected == {"sat_template": 3}

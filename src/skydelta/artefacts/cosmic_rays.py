@@ -19,7 +19,7 @@ from skydelta.psf import grid_nodes, shift_stamps
 _DIRECTIONS = np.array([(0, 1), (1, 0), (1, 1), (1, -1)])
 """(dy, dx) to one of the two neighbours; the other lies opposite."""
 
-_NODES = 5
+_NODES = 3
 """Positions along each axis at which the PSF's contrast is evaluated."""
 
 _ERROR = 2.5
@@ -28,8 +28,11 @@ _ERROR = 2.5
 _SLACK = 0.6
 """A core's neighbours are below this part of what the PSF allows (cond3_fac2 of the stack)."""
 
-_GROW_ERROR, _GROW_SLACK = 1.0, 0.9
+_GROW_ERROR, _GROW_SLACK = 1.0, 0.6
 """The same for pixels that touch a core."""
+
+_SHIFT = 0.25
+"""px by which a PSF is moved both ways for its gradient, which central differences would widen."""
 
 _GROW_SIGMA = 3.0
 """Least significance of those."""
@@ -93,6 +96,7 @@ def find_cosmic_rays(exposure, threshold=6.0, *, matched=None, excluded=None):
     cores = pixels.above(threshold)
     if excluded is not None:
         cores = cores[~excluded.ravel()[cores]]
+    cores = cores[pixels.highest(cores)]
     cores = cores[pixels.sharper(cores, contrast, _ERROR, _SLACK)]
     hits = _grown(pixels, contrast, cores)
     hits, group, positive = _unexplained(exposure, hits)
@@ -133,6 +137,22 @@ class _Significance:
         found = found[self.usable(found)]
         return found[np.abs(self.image[found]) > threshold * self.sigma(found)]
 
+    def highest(self, index):
+        """Which of the pixels are fainter than none of the eight around them.
+
+        The flank of a star's residual can be as sharp as a hit, its top cannot.
+        """
+        ny, nx = self.shape
+        y, x = np.divmod(index, nx)
+        own = np.abs(self.image[index])
+        highest = np.ones(index.size, bool)
+        for dy in (-1, 0, 1):
+            for dx in (-1, 0, 1):
+                inside = (y + dy >= 0) & (y + dy < ny) & (x + dx >= 0) & (x + dx < nx)
+                other = np.where(inside, index + dy * nx + dx, index)
+                highest &= ~(np.abs(self.image[other]) > own) | ~self.usable(other)
+        return highest
+
     def sharper(self, index, contrast, error, slack):
         """Which of the pixels stand out of their neighbours more than the PSF allows."""
         ny, nx = self.shape
@@ -146,7 +166,7 @@ class _Significance:
             inside &= (x >= abs(dx)) & (x + abs(dx) < nx)
             step = np.where(inside, dy * nx + dx, 0)
             one, other = index + step, index - step
-            usable = inside & self.usable(one) & self.usable(other)
+            usable = inside & (ratio > 0) & self.usable(one) & self.usable(other)
             mean = 0.5 * sign * (self.image[one] + self.image[other])
             with np.errstate(invalid="ignore"):  # unusable pixels may hold NaN
                 noise = 0.5 * np.sqrt(self.variance[one] + self.variance[other])
@@ -176,13 +196,18 @@ def _least_ratios(stamp):
     """
     if not is_known(stamp):
         return np.zeros(len(_DIRECTIONS))
-    steps = np.linspace(-0.5, 0.5, 5)
+    steps = np.linspace(-0.5, 0.5, 3)
     dx, dy = (a.ravel() for a in np.meshgrid(steps, steps))
     phi = shift_stamps(np.broadcast_to(stamp, (dx.size, *stamp.shape)), dx, dy)
-    gy, gx = np.gradient(phi, axis=(1, 2))
-    laplacian = np.gradient(gx, axis=2) + np.gradient(gy, axis=1)
+    gx = shift_stamps(phi, *_constant(dx, _SHIFT, 0)) - shift_stamps(
+        phi, *_constant(dx, -_SHIFT, 0)
+    )
+    gy = shift_stamps(phi, *_constant(dx, 0, _SHIFT)) - shift_stamps(
+        phi, *_constant(dx, 0, -_SHIFT)
+    )
+    gyy, gxx = np.gradient(gy, axis=1), np.gradient(gx, axis=2)
     least = np.ones(len(_DIRECTIONS))
-    for patterns in (phi, gx, gy, laplacian):
+    for patterns in (phi, gx, gy, gx + gy, gx - gy, gxx + gyy):
         inner = np.abs(patterns[:, 1:-1, 1:-1]).reshape(len(patterns), -1)
         j, i = np.divmod(inner.argmax(axis=1), patterns.shape[2] - 2)
         rows, j, i = np.arange(len(patterns)), j + 1, i + 1
@@ -191,6 +216,10 @@ def _least_ratios(stamp):
             pair = 0.5 * (patterns[rows, j + v, i + u] + patterns[rows, j - v, i - u])
             least[k] = min(least[k], (pair / peak).min())
     return np.maximum(least, 0.0)
+
+
+def _constant(like, *values):
+    return (np.full(like.size, float(value)) for value in values)
 
 
 def _unexplained(exposure, hits):

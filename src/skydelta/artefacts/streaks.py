@@ -45,7 +45,11 @@ _LEAST_PIECES = 4
 """Pieces in a row that make a streak."""
 
 _PIECE_SIGMA = 1.5
-"""Least significance of it in a piece, and what a gap costs."""
+"""Least significance of it in a piece where it is seen."""
+
+_PIECE_COST, _PIECE_SHARE = 1.0, 0.25
+"""A piece of less significance than this, or than this part of its better pieces', shortens rather
+than lengthens a streak."""
 
 _PIECES_SEEN = 0.6
 """Share of its pieces in which it must be seen."""
@@ -365,7 +369,9 @@ def _piece_significance(piece):
 
 def _best_run(pieces):
     """(first, last + 1) of the run of pieces with the largest sum above what a gap costs."""
-    sums = np.r_[0.0, np.cumsum(np.minimum(pieces, 3 * _PIECE_SIGMA) - _PIECE_SIGMA / 2)]
+    typical = np.percentile(pieces, 75)
+    cost = max(_PIECE_COST, _PIECE_SHARE * typical)
+    sums = np.r_[0.0, np.cumsum(np.minimum(pieces, max(typical, 2 * cost)) - cost)]
     gain = sums[None, :] - sums[:, None]
     gain[np.tril_indices(len(sums))] = -np.inf
     return np.unravel_index(gain.argmax(), gain.shape)
