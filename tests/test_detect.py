@@ -266,7 +266,7 @@ def test_failed_subtraction():
 def test_too_many_peaks():
     rng = np.random.default_rng(1)
     many = [(x, y, 30.0) for x, y in rng.uniform(10, 290, (40, 2))]
-    with pytest.raises(BadSubtractionError, match="more than detect.max_sources = 20") as error:
+    with pytest.raises(BadSubtractionError, match=r"more than detect\.max_sources = 20") as error:
         detect(field(*many), options=DetectOptions(max_sources=20))
     assert error.value.details["n_peaks"] > 20
 

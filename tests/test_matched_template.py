@@ -42,7 +42,8 @@ def test_gradient_is_that_of_the_autocorrelation():
     _, gradient = template.light([103], [120], template.exposure.psf)
     w = np.sqrt(2) * SIGMA
     expected = 500 * 3 / w**2 * np.exp(-0.5 * (3 / w) ** 2)
-    assert gradient[0] == pytest.approx(expected, rel=0.03)
+    # A difference over two pixels: 4 % less at this width.
+    assert gradient[0] == pytest.approx(expected, rel=0.05)
 
 
 def test_noise_adds_in_quadrature():
@@ -99,12 +100,10 @@ def test_transients_lose_as_much_as_the_formula_says():
     image = stars(x, y, 2000.0)
     events = stars(x, y, 50.0) + stars(x + 40, y + 40, 6.5)
     difference = make_exposure(events + 0.3 * white_noise(SHAPE, 5), 1.0, sigma=SIGMA)
-    found = detect(difference, matched=matched(image), options=DetectOptions(model_error=0.02))
+    found = detect(difference, matched=matched(image), options=DetectOptions(model_error=0.003))
     on_star = np.abs(found.sources["score_noise"]) > 30
     assert on_star.sum() == x.size
-    assert np.median(found.sources["score"][on_star]) == pytest.approx(
-        50 / np.hypot(1, 40), 0.05
-    ) or (found.rejected["model_error"] == x.size)
+    assert found.sources["score"][on_star] == pytest.approx(50 / np.hypot(1, 6), rel=0.05)
     off = found.sources[~on_star]
     assert off["score"] == pytest.approx(off["score_noise"], rel=1e-3)
 

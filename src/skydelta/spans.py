@@ -4,7 +4,7 @@ import numpy as np
 
 from skydelta.mask import Mask, add_planes
 
-PLANE_DTYPE = np.dtype([("plane", "U16"), ("y", "i4"), ("x0", "i4"), ("x1", "i4")])
+PLANE_DTYPE = np.dtype([("plane", "U24"), ("y", "i4"), ("x0", "i4"), ("x1", "i4")])
 """A run of pixels of a mask plane: row y, columns x0 to x1 inclusive."""
 
 
