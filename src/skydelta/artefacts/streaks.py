@@ -109,7 +109,8 @@ def find_streaks(exposure, threshold=8.0, *, excluded=None):
         return []
     fwhm = exposure.psf.compute_shape(*reference_place(exposure.psf, exposure.shape)).fwhm
     z = _significance(exposure, excluded)
-    fields = [_LineField(*_binned(z), transposed) for transposed in (False, True)]
+    binned = _binned(z)
+    fields = [_LineField(*binned, transposed) for transposed in (False, True)]
     streaks = []
     for _ in range(_MAX_LINES):
         field = max(fields, key=_LineField.highest)
