@@ -35,7 +35,8 @@ import numpy as np
 
 from skydelta.compare.variants import BUILT_IN
 from skydelta.decorrelate import decorrelate
-from skydelta.detect import detect
+from skydelta.detect import detect, mask_with_planes
+from skydelta.matched_template import MatchedTemplate
 from skydelta.measure import measure
 from skydelta.quality import (
     PIXELS,
@@ -70,7 +71,9 @@ def run_chain(pair, template, options=None):
     raw = subtract(science, template.exposure, correlation, options=options)
     white = decorrelate(raw, science, template.exposure, correlation)
     result = white.exposure
-    found = detect(result, psf=white.detection_psf, score=white.score)
+    matched = MatchedTemplate.of(template.exposure, result.meta)
+    found = detect(result, psf=white.detection_psf, score=white.score, matched=matched)
+    result = result.replace(mask=mask_with_planes(result.mask, found))
     columns = measure(
         result,
         science,

@@ -62,10 +62,16 @@ class Chain:
         )
 
     @cached_property
+    def matched(self):
+        from skydelta.matched_template import MatchedTemplate
+
+        return MatchedTemplate.of(self.template.exposure, self.decorrelated.exposure.meta)
+
+    @cached_property
     def detections(self):
         from skydelta.detect import detect
 
-        return detect(self.decorrelated.exposure)
+        return detect(self.decorrelated.exposure, matched=self.matched)
 
     @cached_property
     def columns(self):

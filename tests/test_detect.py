@@ -263,6 +263,127 @@ def test_failed_subtraction():
     assert error.value.status == "bad_subtraction"
 
 
+def test_too_many_peaks():
+    rng = np.random.default_rng(1)
+    many = [(x, y, 30.0) for x, y in rng.uniform(10, 290, (40, 2))]
+    with pytest.raises(BadSubtractionError, match=r"more than detect\.max_sources = 20") as error:
+        detect(field(*many), options=DetectOptions(max_sources=20))
+    assert error.value.details["n_peaks"] > 20
+
+
+class TestSampling:
+    """Sources between pixels, of a narrow PSF, where the sampling costs most."""
+
+    def exposure(self, snr, seed=1):
+        rng = np.random.default_rng(seed)
+        at = np.arange(20, 500, 24)
+        x, y = (a.ravel() + rng.uniform(-0.5, 0.5, a.size) for a in np.meshgrid(at, at))
+        flux = snr / np.sqrt((gaussian_stamp(1.0) ** 2).sum())
+        image = star_field((512, 512), x, y, np.full(x.size, flux), 1.0)
+        return x, y, image
+
+    def test_height_is_recovered(self):
+        """Noiseless: between pixels 12 % would be lost at most, 4 % on average."""
+        x, _, image = self.exposure(30.0)
+        sources = detect(make_exposure(image, 1.0, sigma=1.0)).sources
+        assert len(sources) == len(x)
+        assert sources["score"].mean() == pytest.approx(30.0, rel=0.015)
+        assert sources["score"].min() > 0.96 * 30
+
+    def test_completeness_at_the_threshold(self):
+        """With noise half of all sources of S/N 5 would be found at one known pixel; more are."""
+        found = []
+        for seed in (1, 2):
+            x, y, image = self.exposure(5.0, seed)
+            exposure = make_exposure(image + white_noise((512, 512), seed), 1.0, sigma=1.0)
+            sources = detect(exposure).sources
+            distance = np.hypot(sources["x"] - x[:, None], sources["y"] - y[:, None])
+            found.append((distance.min(axis=1) < 2).mean())
+        assert 0.5 < np.mean(found) < 0.7
+
+
+class TestNoPsf:
+    def test_is_marked_and_nothing_else_is_lost(self):
+        """Stamps of NaN, and empty ones, on part of the image."""
+        from skydelta.detect import mask_with_planes
+        from skydelta.psf import GridPsf
+
+        class Gap(GridPsf):
+            def stamps(self, x, y):
+                stamps = super().stamps(x, y).copy()
+                stamps[np.asarray(x) > 600] = np.nan
+                stamps[np.asarray(y) > 600] = 0.0
+                return stamps
+
+        shape = (900, 900)
+        exposure = field((150.0, 140.0, 25.0), (800.0, 140.0, 25.0), shape=shape)
+        exposure = exposure.replace(psf=Gap(exposure.psf.x, exposure.psf.y, exposure.psf.data))
+        detections = detect(exposure)
+        assert len(detections.sources) == 1
+        assert len(near(detections.sources, 150, 140)) == 1
+        unknown = mask_with_planes(exposure.mask, detections).any("NO_PSF")
+        assert unknown[140, 800]
+        assert unknown[800, 140]
+        assert not unknown[140, 150]
+
+    def test_none_at_all(self):
+        from skydelta.errors import BadPsfError
+        from skydelta.psf import GridPsf
+
+        class Void(GridPsf):
+            def stamps(self, x, y):
+                return np.zeros_like(super().stamps(x, y))
+
+        exposure = field()
+        with pytest.raises(BadPsfError, match="not known anywhere"):
+            detect(exposure.replace(psf=Void(exposure.psf.x, exposure.psf.y, exposure.psf.data)))
+
+
+class TestArtefacts:
+    def test_a_cosmic_ray_is_no_source(self):
+        exposure = field((60.0, 60.0, 20.0))
+        exposure.image[150:153, 150:153] += np.eye(3, dtype=np.float32) * 80
+        detections = detect(exposure)
+        assert detections.artefacts["cosmic_rays"] == 1
+        assert len(detections.sources) == 1
+        blind = detect(exposure, options=DetectOptions(cosmic_ray_sigma=None))
+        assert len(blind.sources) == 2
+
+    def test_a_source_on_a_trail_stays(self):
+        from skydelta.detect import mask_with_planes
+        from skydelta.simulate.trails import draw_trail
+
+        exposure = field((150.0, 150.0, 40.0), (60.0, 230.0, 40.0))
+        draw_trail(exposure.image, 150.0, 150.0, 0.3, 1.5, FWHM, 3.5)
+        detections = detect(exposure)
+        mask = mask_with_planes(exposure.mask, detections)
+        assert detections.artefacts["streaks"] == 1
+        assert mask.any("STREAK")[150, 150]
+        assert not mask.any("STREAK")[230, 60]
+        assert len(near(detections.sources, 150, 150)) == 1
+        assert len(near(detections.sources, 60, 230)) == 1
+
+    def test_planes_of_the_signs(self):
+        from skydelta.detect import mask_with_planes
+
+        detections = detect(
+            field(
+                (60.0, 60.0, 20.0),
+                (150.0, 60.0, -20.0),
+                (148.0, 200.0, 60.0),
+                (148.0 + FWHM, 200.0, -40.0),
+            )
+        )
+        mask = mask_with_planes(Mask.empty(SHAPE), detections)
+        positive, negative = mask.any("DETECTED"), mask.any("DETECTED_NEGATIVE")
+        assert positive[60, 60]
+        assert not negative[60, 60]
+        assert negative[60, 150]
+        assert not positive[60, 150]
+        assert (positive & negative)[200, 150]
+        assert positive.sum() < 0.02 * positive.size
+
+
 def test_threshold():
     exposure = field((150.0, 140.0, 20.0))
     assert len(detect(exposure, options=DetectOptions(threshold=12.0)).sources) == 1

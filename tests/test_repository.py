@@ -10,6 +10,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 import skydelta
+from skydelta.detect import SOURCE_DTYPE, SPAN_DTYPE, Detections
 from skydelta.dia_source import COLUMNS
 from skydelta.errors import (
     CorruptFileError,
@@ -20,12 +21,14 @@ from skydelta.errors import (
 )
 from skydelta.exposure import Exposure
 from skydelta.io.catalogues import write_catalogue
+from skydelta.io.detections import write_detections
 from skydelta.io.native import write_exposure
 from skydelta.io.outcome import write_failure
 from skydelta.io.tracts_mapping import write_tracts_mapping
 from skydelta.mask import Mask
 from skydelta.overlap import Overlap
 from skydelta.repository import Repository
+from skydelta.spans import spans_of
 
 EXPOSURE = {"visit": 1013665, "detector": 79, "band": "i"}
 ID = "01013665-i-det079"
@@ -69,6 +72,29 @@ def test_images(root, name):
     exposure = repo.get(name, **EXPOSURE)
     np.testing.assert_array_equal(exposure.image, small_exposure().image)
     assert exposure.band == "i"
+
+
+def test_difference_has_what_detection_marked(root):
+    repo = Repository(root)
+    path = repo.path("deepDiff_differenceExp", **EXPOSURE)
+    write_exposure(path, small_exposure())
+    assert "STREAK" not in repo.get("deepDiff_differenceExp", **EXPOSURE).mask.planes
+    where = np.zeros((3, 4), bool)
+    where[1, 1:3] = True
+    sources, spans = np.zeros(1, SOURCE_DTYPE), np.zeros(1, SPAN_DTYPE)
+    sources["footprint"], sources["is_negative"] = 1, True
+    spans["footprint"], spans["y"], spans["x0"], spans["x1"] = 1, 2, 0, 3
+    detections = Detections(sources, spans, 1.0, 1.0, planes=spans_of("STREAK", where))
+    footprints = path.with_name(f"footprints_{ID}.fits")
+    write_detections(footprints, detections)
+    mask = repo.get("deepDiff_differenceExp", **EXPOSURE).mask
+    assert np.array_equal(mask.any("STREAK"), where)
+    assert mask.any("DETECTED_NEGATIVE").sum() == mask.any("DETECTED_NEGATIVE")[2].sum() == 4
+    assert not mask.any("DETECTED").any()
+    write_failure(footprints, TooFewStarsError("no luck"), "detect")
+    difference = repo.get("deepDiff_differenceExp", **EXPOSURE)
+    assert "STREAK" not in difference.mask.planes
+    assert any("no luck" in note for note in difference.notes)
 
 
 def test_filter_is_another_name_of_band_which_may_be_left_out(root):

@@ -503,7 +503,8 @@ class TestFiles:
             assert near.sum() == 1
             j, i = int(b), int(a)
             best = score.score[j - 2 : j + 3, i - 2 : i + 3].max()
-            assert found["score"][near][0] == pytest.approx(best, rel=1e-5)
+            # Its maximum lies between the pixels.
+            assert 1.0 - 1e-5 <= found["score"][near][0] / best < 1.03
         assert len(found["x"]) <= 10
         halved = replace(score, score=score.score / 4)
         assert len(detect(exposure, score=halved).sources["x"]) < 5

@@ -46,6 +46,14 @@ _COPIES = {
     "shape_flag": "base_SdssShape_flag",
     "isDipole": "ip_diffim_DipoleFit_flag_classification",
     "detectScore": "detect_score",
+    "detectScoreNoise": "detect_score_noise",
+    "sky_source": "sky_source",
+    "bboxSize": "footprint_bbox_size",
+    "extendedness": "base_ClassificationSizeExtendedness_value",
+    "dipoleChi2": "ip_diffim_DipoleFit_chi2dof",
+    "dipoleNdata": "ip_diffim_DipoleFit_nData",
+    "dipoleFitAttempted": "ip_diffim_DipoleFit_flag_classificationAttempted",
+    "dipoleFit_flag": "ip_diffim_DipoleFit_flag",
     "pixelFlags_offimage": "base_PixelFlags_flag_offimage",
 }
 """Columns taken over as they are."""
@@ -59,37 +67,21 @@ _PIXEL_FLAGS = {
     "saturated": "saturated",
     "suspect": "suspect",
     "sat_template": "saturatedTemplate",
+    "streak": "streak",
+    "halo": "halo",
+    "crTemplate": "crTemplate",
+    "templateEdge": "templateEdge",
+    "noPsf": "noPsf",
 }
 """Names of pixel flags here and in base_PixelFlags_flag_*, both in footprint and at the centre."""
 
-PENDING = {
-    "sky_source": ("sky_source", False),
-    "detectScoreNoise": ("detect_score_noise", np.nan),
-    "bboxSize": ("footprint_bbox_size", 0),
-    "extendedness": ("base_ClassificationSizeExtendedness_value", np.nan),
-    "reliability": ("reliability", np.nan),
-    "reliabilityVersion": ("reliability_version", None),
-    "dipoleChi2": ("ip_diffim_DipoleFit_chi2dof", np.nan),
-    "dipoleNdata": ("ip_diffim_DipoleFit_nData", 0),
-    "dipoleFitAttempted": ("ip_diffim_DipoleFit_flag_classificationAttempted", False),
-    "dipoleFit_flag": ("ip_diffim_DipoleFit_flag", False),
-    **{
-        f"pixelFlags_{name}{where}": (f"base_PixelFlags_flag_{name}{where}", False)
-        for name in ("streak", "crTemplate", "templateEdge", "halo")
-        for where in ("", "Center")
-    },
-}
-"""Columns whose measurement need not exist: it, and the value that stands for none."""
-
-_DIPOLE = "ip_diffim_DipoleFit"
-
-_PENDING_DIPOLE = tuple(
-    f"{_DIPOLE}_{name}"
+_DIPOLE = tuple(
+    f"ip_diffim_DipoleFit_{name}"
     for name in ("instFlux", "instFluxErr", "fluxDiff", "fluxDiffErr", "separation", "orientation")
 )
-"""The dipole fit: all of these or none."""
 
-_PENDING_COVARIANCE = "base_NaiveCentroid_x_y_Cov"
+OPTIONAL = {"reliability": np.nan, "reliabilityVersion": None}
+"""Columns that a user can leave out, and the value that stands for none."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +142,7 @@ def calibrate(columns, exposure, visit, detector, *, template_scale, options=Non
     band = band_number(exposure.band, options.bands)
     ids = dia_source_ids(visit, detector, band, len(x))
     values = {name: columns[source] for name, source in _COPIES.items()}
-    values |= _pending(columns)
+    values |= _optional(columns)
     values |= _identity(ids, columns, exposure, visit, detector)
     values |= _sky(columns, jacobian)
     values |= _fluxes(columns, exposure.photo_calib, x, y, options.zero_point_error)
@@ -163,29 +155,17 @@ def calibrate(columns, exposure, visit, detector, *, template_scale, options=Non
 
 def not_measured(columns):
     """Names of the catalogue's columns that instrumental columns have no measurement for."""
-    missing = [name for name, (source, _) in PENDING.items() if source not in columns]
-    if not _has_dipoles(columns):
-        missing += [c.name for c in COLUMNS if c.name in _DIPOLE_COLUMNS]
-    return missing
+    return [name for name in OPTIONAL if name not in columns]
 
 
-_DIPOLE_COLUMNS = (
-    *("dipoleMeanFlux", "dipoleMeanFluxErr", "dipoleFluxDiff", "dipoleFluxDiffErr"),
-    *("dipoleLength", "dipoleAngle"),
-)
-
-
-def _pending(columns):
+def _optional(columns):
     count = len(columns["base_NaiveCentroid_x"])
-    return {
-        name: columns[source] if source in columns else np.full(count, none)
-        for name, (source, none) in PENDING.items()
-    }
+    return {name: columns.get(name, np.full(count, none)) for name, none in OPTIONAL.items()}
 
 
 def _identity(ids, columns, exposure, visit, detector):
     count = len(ids)
-    sky = np.asarray(columns.get("sky_source", np.zeros(count)), bool)
+    sky = np.asarray(columns["sky_source"], bool)
     return {
         "diaSourceId": ids,
         "visit": np.full(count, visit),
@@ -216,7 +196,7 @@ def _parents(ids, footprints, sky):
 def _sky(columns, jacobian):
     """Position on the sky and its covariance, deg."""
     ex, ey = (columns[f"base_NaiveCentroid_{axis}Err"] for axis in "xy")
-    covariance = sky_covariance(jacobian, ex, ey, columns.get(_PENDING_COVARIANCE, 0.0)) / 3600**2
+    covariance = sky_covariance(jacobian, ex, ey, columns["base_NaiveCentroid_x_y_Cov"]) / 3600**2
     return {
         "ra": np.degrees(columns["coord_ra"]) % 360.0,
         "raErr": np.sqrt(covariance[:, 0, 0]),
@@ -257,22 +237,22 @@ def _template_flux(columns, template_scale):
     }
 
 
-def _has_dipoles(columns):
-    return any(name in columns for name in _PENDING_DIPOLE)
-
-
 def _dipoles(columns, calib, x, y, jacobian, zero_point_error):
-    if not _has_dipoles(columns):
-        return {name: np.full(len(x), np.nan) for name in _DIPOLE_COLUMNS}
     mean, mean_err, difference, difference_err, separation, orientation = (
-        np.asarray(columns[name], float) for name in _PENDING_DIPOLE
+        np.asarray(columns[name], float) for name in _DIPOLE
     )
     where = {"x": x, "y": y, "zero_point_error": zero_point_error}
     mean, mean_err = calib.to_nanojansky(mean, mean_err, **where)
     difference, difference_err = calib.to_nanojansky(difference, difference_err, **where)
     length, bearing = on_sky(jacobian, separation, orientation)
-    values = mean, mean_err, difference, difference_err, length, bearing
-    return dict(zip(_DIPOLE_COLUMNS, values, strict=True))
+    return {
+        "dipoleMeanFlux": mean,
+        "dipoleMeanFluxErr": mean_err,
+        "dipoleFluxDiff": difference,
+        "dipoleFluxDiffErr": difference_err,
+        "dipoleLength": length,
+        "dipoleAngle": bearing,
+    }
 
 
 def _shapes(columns, exposure, x, y, jacobian):

@@ -1,30 +1,33 @@
-"""Detection on a difference image: peaks of the score, both signs, footprints, blends."""
+"""Detection on a difference image: artefacts marked, then peaks of the score of both signs."""
 
 import logging
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import fft, ndimage
 
+from skydelta.artefacts import find_artefacts
+from skydelta.detected_sources import SOURCE_DTYPE, make_sources
 from skydelta.errors import BadSubtractionError
+from skydelta.footprints import SPAN_DTYPE, detected_planes, footprint_spans, grown_labels
+from skydelta.local_psf import reference_place, unknown_boxes
 from skydelta.mask import UNUSABLE
+from skydelta.matched_template import model_noise
+from skydelta.peaks import above_threshold, find_peaks, sampling_loss, without_ripples
 from skydelta.psf import FWHM_PER_SIGMA
 from skydelta.score import score_image
+from skydelta.sky_sources import add_sky_sources
+from skydelta.spans import PLANE_DTYPE, plane_spans, with_spans
+
+__all__ = [
+    "SOURCE_DTYPE",
+    "SPAN_DTYPE",
+    "DetectOptions",
+    "Detections",
+    "detect",
+    "mask_with_planes",
+]
 
 log = logging.getLogger(__name__)
-
-SOURCE_DTYPE = np.dtype(
-    [
-        *((name, "f8") for name in ("x", "y", "score", "x_negative", "y_negative")),
-        ("score_negative", "f8"),
-        *((name, "i4") for name in ("footprint", "n_peaks")),
-        *((name, "?") for name in ("is_negative", "is_dipole", "is_deblended")),
-    ]
-)
-"""A detected source: peak position in 0-based px, its score, and for a dipole the other lobe's."""
-
-SPAN_DTYPE = np.dtype([(name, "i4") for name in ("footprint", "y", "x0", "x1")])
-"""A run of footprint pixels: row y, columns x0 to x1 inclusive."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,21 @@ class DetectOptions:
         A score needs this fraction of the PSF's weight on usable pixels.
     max_fraction
         More pixels than this fraction above the threshold mean a failed subtraction.
+    max_sources
+        More peaks than this, too.
+    model_error
+        Relative error of the subtracted light at a star, beside what was measured: a residual of
+        this part of a star is not significant.
+    registration_error
+        px along an axis; taken where the subtraction did not measure it.
+    cosmic_ray_sigma
+        Least core pixel of a cosmic ray, sigma; None to look for none.
+    streak_sigma
+        Least significance of a satellite trail, sigma; None to look for none.
+    halos
+        Whether the surroundings of saturated stars are marked.
+    sky_sources
+        Random empty positions on 4096 x 4096 px.
     """
 
     threshold: float = 5.0
@@ -60,6 +78,13 @@ class DetectOptions:
     ripple: float = 0.05
     min_good_weight: float = 0.5
     max_fraction: float = 0.1
+    max_sources: int = 50_000
+    model_error: float = 0.005
+    registration_error: float = 0.02
+    cosmic_ray_sigma: float | None = 6.0
+    streak_sigma: float | None = 8.0
+    halos: bool = True
+    sky_sources: int = 100
 
 
 @dataclass(frozen=True)
@@ -69,7 +94,7 @@ class Detections:
     Parameters
     ----------
     sources
-        Structured array of SOURCE_DTYPE.
+        Structured array of SOURCE_DTYPE, sky sources last.
     spans
         Structured array of SPAN_DTYPE: the pixels of the footprints.
     score_rms
@@ -78,6 +103,10 @@ class Detections:
         Median error of a PSF flux at one pixel, counts.
     rejected
         Number of peaks dropped by reason.
+    planes
+        skydelta.spans.PLANE_DTYPE: mask planes of the artefacts.
+    artefacts
+        Number of artefacts by name.
     """
 
     sources: np.ndarray
@@ -85,10 +114,21 @@ class Detections:
     score_rms: float
     flux_sigma: float
     rejected: dict = field(default_factory=dict)
+    planes: np.ndarray = field(default_factory=lambda: np.zeros(0, PLANE_DTYPE))
+    artefacts: dict = field(default_factory=dict)
 
 
-def detect(exposure, *, psf=None, score=None, options=None):
-    """Sources of a difference image.
+def mask_with_planes(mask, detections):
+    """The difference's mask with the artefacts' planes, DETECTED and DETECTED_NEGATIVE."""
+    detected = detected_planes(detections.sources, detections.spans)
+    return with_spans(mask, np.concatenate([detections.planes, detected]))
+
+
+def detect(exposure, *, psf=None, score=None, matched=None, sky_seed=None, options=None):
+    """Artefacts and sources of a difference image.
+
+    Pixels hit by cosmic rays are unusable from here on; the other artefacts' planes only tell what
+    a source there may be.
 
     Parameters
     ----------
@@ -97,8 +137,13 @@ def detect(exposure, *, psf=None, score=None, options=None):
     psf
         Psf to filter with; default that of the exposure.
     score
-        skydelta.difference.ScoreMap of methods that have one of their own; default the matched
-        filter's.
+        skydelta.difference.ScoreMap of methods that have one of their own, in which the
+        registration error is allowed for; default the matched filter's.
+    matched
+        skydelta.matched_template.MatchedTemplate, for the model error and the template's edges;
+        None to leave both out.
+    sky_seed
+        int that the random places of the sky sources follow from; None for none of them.
     options
         DetectOptions.
 
@@ -109,47 +154,130 @@ def detect(exposure, *, psf=None, score=None, options=None):
     Raises
     ------
     BadSubtractionError
-        If more than `options.max_fraction` of the pixels are above the threshold.
+        If more than `options.max_fraction` of the pixels are above the threshold, or more than
+        `options.max_sources` peaks.
+    BadPsfError
+        If the exposure has no usable PSF anywhere.
     """
     options = options or DetectOptions()
-    if score is None:
-        score, sigma = score_image(exposure, psf=psf, min_good_weight=options.min_good_weight)
-    else:
-        score, sigma = score.score, score.flux_sigma
-    ny, nx = exposure.shape
-    middle = exposure.psf.stamp((nx - 1) / 2, (ny - 1) / 2)
-    width = exposure.psf.compute_shape((nx - 1) / 2, (ny - 1) / 2).determinant_radius
-    above = _above(score, options)
-    fraction = float(above.mean())
+    _refuse_fraction(_fraction_above(exposure, options), options)
+    place = reference_place(exposure.psf, exposure.shape)
+    stamp = exposure.psf.stamp(*place)
+    sigma_px = exposure.psf.compute_shape(*place).determinant_radius
+    found = find_artefacts(
+        exposure,
+        cosmic_ray_sigma=options.cosmic_ray_sigma,
+        streak_sigma=options.streak_sigma,
+        halos=options.halos,
+        matched=matched,
+    )
+    planes = np.concatenate([found.spans, _without_psf(psf or exposure.psf, exposure.shape)])
+    exposure = exposure.replace(mask=with_spans(exposure.mask, planes))
+    score, flux_sigma, has_own = _scores(exposure, psf, score, options)
+    above = above_threshold(score, options.threshold, options.polarity)
+    _refuse_fraction(float(above.mean()), options)
+    peaks, rejected = find_peaks(
+        score,
+        exposure.mask,
+        options.threshold,
+        polarity=options.polarity,
+        sampling_loss=sampling_loss(stamp),
+    )
+    _refuse_number(len(peaks), options)
+    fwhm = sigma_px * FWHM_PER_SIGMA
+    peaks, rejected["ripple"] = without_ripples(peaks, stamp, fwhm, options)
+    values = _with_model_error(peaks, flux_sigma, matched, exposure.psf, has_own, options)
+    significant = np.abs(values) >= options.threshold
+    rejected["model_error"] = int((~significant).sum())
+    above[peaks["iy"], peaks["ix"]] = True  # those that reach the threshold between pixels only
+    labels = grown_labels(above, int(np.ceil(options.grow_sigma * sigma_px)))
+    sources = make_sources(peaks[significant], values[significant], labels, fwhm, options)
+    spans, sources = footprint_spans(labels, sources)
+    quiet = np.isfinite(flux_sigma) & (labels == 0)
+    detections = Detections(
+        sources=sources,
+        spans=spans,
+        score_rms=_robust_rms(score[quiet]),
+        flux_sigma=_median_finite(flux_sigma),
+        rejected=rejected,
+        planes=planes,
+        artefacts=found.counts,
+    )
+    log.info(
+        "%d sources (%d negative, %d dipoles), rejected: %s",
+        len(sources),
+        sources["is_negative"].sum(),
+        sources["is_dipole"].sum(),
+        rejected,
+    )
+    if sky_seed is None:
+        return detections
+    return add_sky_sources(detections, exposure, score, labels, fwhm, options.sky_sources, sky_seed)
+
+
+def _scores(exposure, psf, own, options):
+    """(score, flux error, whether the method brought them)."""
+    if own is not None:
+        return own.score, own.flux_sigma, True
+    score, sigma = score_image(exposure, psf=psf, min_good_weight=options.min_good_weight)
+    return score, sigma, False
+
+
+def _without_psf(psf, shape):
+    """PLANE_DTYPE runs of NO_PSF: where there is no PSF to detect with."""
+    parts = [np.zeros(0, PLANE_DTYPE)]
+    for y0, y1, x0, x1 in unknown_boxes(psf, shape):
+        log.warning("no PSF in columns %d to %d, rows %d to %d: no detection there", x0, x1, y0, y1)
+        rows = np.arange(y0, y1)
+        parts.append(plane_spans("NO_PSF", rows, x0, x1 - 1))
+    return np.concatenate(parts)
+
+
+def _fraction_above(exposure, options):
+    """Share of single pixels above the threshold, from every fourth row and column."""
+    image, variance = exposure.image[::4, ::4], exposure.variance[::4, ::4]
+    known = (variance > 0) & np.isfinite(variance) & ~exposure.mask.any(*UNUSABLE)[::4, ::4]
+    return float(np.mean(known & (image**2 > np.float32(options.threshold**2) * variance)))
+
+
+def _refuse_fraction(fraction, options):
     if fraction > options.max_fraction:
         msg = (
             f"{fraction:.1%} of the pixels are above {options.threshold} sigma: the subtraction "
             "failed; look at the kernel's stars and at the registration of the two images"
         )
         raise BadSubtractionError(msg, fraction_above=fraction)
-    peaks, rejected = _peaks(score, above, exposure.mask, options)
-    peaks, ripples = _without_ripples(peaks, middle, width * FWHM_PER_SIGMA, options)
-    rejected["ripple"] = ripples
-    labels = _grown_labels(above, int(np.ceil(options.grow_sigma * width)))
-    sources = _sources(peaks, labels, width * FWHM_PER_SIGMA, options)
-    spans, sources = _spans_of(labels, sources)
-    finite = np.isfinite(sigma)
-    quiet = finite & (labels == 0)
-    log.info(
-        "%d sources (%d negative, %d dipoles) from %d peaks, rejected: %s",
-        len(sources),
-        sources["is_negative"].sum(),
-        sources["is_dipole"].sum(),
-        len(peaks),
-        rejected,
+
+
+def _refuse_number(count, options):
+    if count > options.max_sources:
+        msg = (
+            f"{count} peaks above {options.threshold} sigma, more than detect.max_sources = "
+            f"{options.max_sources}: the subtraction failed, or the limit is too low for the field"
+        )
+        raise BadSubtractionError(msg, n_peaks=count)
+
+
+def _with_model_error(peaks, flux_sigma, matched, psf, has_own, options):
+    """Scores of peaks with the error of the subtracted model."""
+    if matched is None or len(peaks) == 0:
+        return peaks["score"].copy()
+    sigma = flux_sigma[peaks["iy"], peaks["ix"]].astype(float)
+    noise = model_noise(
+        matched,
+        peaks["ix"],
+        peaks["iy"],
+        psf,
+        sigma,
+        model_error=options.model_error,
+        registration_error=None if has_own else options.registration_error,
     )
-    return Detections(
-        sources=sources,
-        spans=spans,
-        score_rms=_robust_rms(score[quiet]),
-        flux_sigma=float(np.median(sigma[finite][::7])) if finite.any() else np.inf,
-        rejected=rejected,
-    )
+    return peaks["score"] * sigma / noise
+
+
+def _median_finite(plane):
+    sample = plane[np.isfinite(plane)][::7]
+    return float(np.median(sample)) if sample.size else np.inf
 
 
 def _robust_rms(values):
@@ -157,184 +285,3 @@ def _robust_rms(values):
         return np.nan
     low, high = np.percentile(values[:: max(values.size // 500_000, 1)], [15.865, 84.135])
     return float(0.5 * (high - low))
-
-
-def _above(score, options):
-    if options.polarity == "positive":
-        return score >= options.threshold
-    if options.polarity == "negative":
-        return score <= -options.threshold
-    return np.abs(score) >= options.threshold
-
-
-_PEAK_DTYPE = np.dtype([("x", "f8"), ("y", "f8"), ("score", "f8"), ("ix", "i4"), ("iy", "i4")])
-
-
-def _peaks(score, above, mask, options):
-    """Local extrema of the score, brightest first, and the number rejected by mask plane."""
-    ny, nx = score.shape
-    iy, ix = np.nonzero(above)
-    value = score[iy, ix]
-    sign = np.sign(value)
-    is_peak = np.ones(iy.size, bool)
-    for dy in (-1, 0, 1):
-        for dx in (-1, 0, 1):
-            if dy == dx == 0:
-                continue
-            y, x = np.clip(iy + dy, 0, ny - 1), np.clip(ix + dx, 0, nx - 1)
-            # Of two equal neighbours the later one is the peak, so that exactly one is.
-            later = (dy, dx) > (0, 0)
-            neighbour = sign * score[y, x]
-            itself = (y == iy) & (x == ix)
-            beaten = neighbour >= sign * value if later else neighbour > sign * value
-            is_peak &= ~beaten | itself
-    iy, ix, value = iy[is_peak], ix[is_peak], value[is_peak]
-    rejected = {}
-    keep = np.ones(iy.size, bool)
-    for plane in UNUSABLE:
-        hit = keep & ((mask.array[iy, ix] & np.int32(mask.bits(plane))) != 0)
-        if hit.any():
-            rejected[plane.lower()] = int(hit.sum())
-        keep &= ~hit
-    iy, ix, value = iy[keep], ix[keep], value[keep]
-    peaks = np.zeros(iy.size, _PEAK_DTYPE)
-    peaks["ix"], peaks["iy"], peaks["score"] = ix, iy, value
-    peaks["x"] = ix + _vertex(score, iy, ix, 0, 1)
-    peaks["y"] = iy + _vertex(score, iy, ix, 1, 0)
-    return peaks[np.lexsort((ix, iy, -np.abs(value)))], rejected
-
-
-def _vertex(score, iy, ix, dy, dx):
-    """Offset of the extremum of the parabola through three pixels, within half a pixel."""
-    ny, nx = score.shape
-    before = score[np.clip(iy - dy, 0, ny - 1), np.clip(ix - dx, 0, nx - 1)].astype(float)
-    after = score[np.clip(iy + dy, 0, ny - 1), np.clip(ix + dx, 0, nx - 1)].astype(float)
-    curvature = before + after - 2.0 * score[iy, ix]
-    offset = 0.5 * (before - after) / np.where(curvature == 0, np.inf, curvature)
-    return np.clip(offset, -0.5, 0.5)
-
-
-def _without_ripples(peaks, stamp, fwhm, options):
-    """Peaks that stand out from the score pattern of the brighter ones beside them.
-
-    A point source of score s makes the pattern s a(dx, dy) about it, with a the PSF's normalised
-    autocorrelation: rings of a decorrelated PSF, shoulders and noise on them are no sources.
-    """
-    from scipy.spatial import cKDTree
-
-    if len(peaks) < 2:
-        return peaks, 0
-    pattern = _autocorrelation(stamp)
-    tree = cKDTree(np.column_stack([peaks["x"], peaks["y"]]))
-    accepted = np.ones(len(peaks), bool)
-    neighbours = [[] for _ in range(len(peaks))]
-    for i, j in tree.query_pairs(0.9 * (pattern.shape[0] // 2)):
-        neighbours[max(i, j)].append(min(i, j))
-    for k, brighter in enumerate(neighbours):
-        others = [i for i in brighter if accepted[i]]
-        if not others:
-            continue
-        dx, dy = peaks["x"][k] - peaks["x"][others], peaks["y"][k] - peaks["y"][others]
-        scores = peaks["score"][others]
-        expected = (scores * _bilinear(pattern, dx, dy)).sum()
-        envelope = np.exp(-0.5 * (dx**2 + dy**2) / fwhm**2)
-        allowed = options.threshold + options.ripple * (np.abs(scores) * envelope).sum()
-        near = np.hypot(dx, dy) < options.min_separation * fwhm
-        blended = np.any(near & (scores * peaks["score"][k] > 0))
-        accepted[k] = abs(peaks["score"][k] - expected) >= allowed and not blended
-    return peaks[accepted], int((~accepted).sum())
-
-
-def _autocorrelation(stamp):
-    """Normalised autocorrelation of a stamp, centred, twice its size less one."""
-    n = 2 * stamp.shape[0] - 1
-    power = np.abs(fft.rfft2(stamp, s=(n, n))) ** 2
-    return np.fft.fftshift(fft.irfft2(power, s=(n, n))) / (stamp**2).sum()
-
-
-def _bilinear(pattern, dx, dy):
-    half = pattern.shape[0] // 2
-    return ndimage.map_coordinates(pattern, [dy + half, dx + half], order=1, mode="constant")
-
-
-def _grown_labels(above, radius):
-    """Labels of the connected regions above threshold, both signs together, grown by `radius`."""
-    if not above.any():
-        return np.zeros(above.shape, np.int32)
-    grown = above.astype(np.uint8)
-    for axis in (0, 1):
-        grown = ndimage.maximum_filter1d(grown, 2 * radius + 1, axis=axis, mode="constant")
-    return ndimage.label(grown, np.ones((3, 3)))[0].astype(np.int32, copy=False)
-
-
-def _sources(peaks, labels, fwhm, options):
-    """Peaks as sources; the two lobes of a dipole become one, companions count as deblended."""
-    sources = np.zeros(len(peaks), SOURCE_DTYPE)
-    sources["x"], sources["y"], sources["score"] = peaks["x"], peaks["y"], peaks["score"]
-    sources["footprint"] = labels[peaks["iy"], peaks["ix"]]
-    sources["is_negative"] = peaks["score"] < 0
-    for name in ("x_negative", "y_negative", "score_negative"):
-        sources[name] = np.nan
-    partner = _dipole_partners(peaks, options.dipole_separation * fwhm)
-    first = np.flatnonzero(partner > np.arange(len(peaks)))
-    for k in first:
-        pos, neg = (k, partner[k]) if peaks["score"][k] > 0 else (partner[k], k)
-        row = sources[k]
-        weights = np.abs([peaks["score"][pos], peaks["score"][neg]])
-        row["x"] = np.average(peaks["x"][[pos, neg]], weights=weights)
-        row["y"] = np.average(peaks["y"][[pos, neg]], weights=weights)
-        row["score"] = peaks["score"][pos]
-        row["x_negative"], row["y_negative"] = peaks["x"][neg], peaks["y"][neg]
-        row["score_negative"] = peaks["score"][neg]
-        row["is_negative"], row["is_dipole"] = False, True
-        sources[k] = row
-    second = (partner >= 0) & (partner < np.arange(len(peaks)))
-    sources = sources[~second]
-    counts = np.bincount(sources["footprint"]) if len(sources) else np.zeros(1, int)
-    sources["n_peaks"] = counts[sources["footprint"]]
-    sources["is_deblended"] = sources["n_peaks"] > 1
-    return sources
-
-
-def _dipole_partners(peaks, separation):
-    """Index of each peak's nearest free peak of the other sign within `separation`, or -1."""
-    from scipy.spatial import cKDTree
-
-    partner = np.full(len(peaks), -1)
-    if len(peaks) < 2:
-        return partner
-    tree = cKDTree(np.column_stack([peaks["x"], peaks["y"]]))
-    pairs = tree.query_pairs(separation, output_type="ndarray")
-    opposite = peaks["score"][pairs[:, 0]] * peaks["score"][pairs[:, 1]] < 0
-    pairs = pairs[opposite]
-    distance = np.hypot(
-        peaks["x"][pairs[:, 0]] - peaks["x"][pairs[:, 1]],
-        peaks["y"][pairs[:, 0]] - peaks["y"][pairs[:, 1]],
-    )
-    for i, j in pairs[np.lexsort((pairs[:, 1], pairs[:, 0], distance))]:
-        if partner[i] < 0 and partner[j] < 0:
-            partner[i], partner[j] = j, i
-    return partner
-
-
-def _spans_of(labels, sources):
-    """Pixel runs of the footprints that hold a source, renumbered from 1 in their own order."""
-    if len(sources) == 0:
-        return np.zeros(0, SPAN_DTYPE), sources
-    used = np.unique(sources["footprint"])
-    number = np.zeros(labels.max() + 1, np.int32)
-    number[used] = np.arange(1, used.size + 1)
-    renumbered = sources.copy()
-    renumbered["footprint"] = number[sources["footprint"]]
-    flat = labels.ravel()
-    index = np.flatnonzero(flat)
-    kept = number[flat[index]]
-    index, kept = index[kept > 0], kept[kept > 0]
-    y, x = np.divmod(index, labels.shape[1])
-    # A run ends where the next pixel is not its neighbour in the same row and footprint.
-    broken = (np.diff(index) != 1) | (np.diff(y) != 0) | (np.diff(kept) != 0)
-    first, last = np.r_[True, broken], np.r_[broken, True]
-    spans = np.zeros(int(first.sum()), SPAN_DTYPE)
-    spans["footprint"], spans["y"] = kept[first], y[first]
-    spans["x0"], spans["x1"] = x[first], x[last]
-    return spans, renumbered

@@ -122,7 +122,12 @@ RUBIN = (
 
 ADDITIONS = (
     Column("detectScore", "f4", "", "matched-filter significance, signed"),
-    Column("detectScoreNoise", "f4", "", "local scatter of the significance in blank sky"),
+    Column(
+        "detectScoreNoise",
+        "f4",
+        "",
+        "significance without the model's error",
+    ),
     Column("psfMag", "f4", "mag", "AB magnitude of psfFlux; NaN where it is not positive"),
     Column("psfMagErr", "f4", "mag", "standard error of psfMag"),
     Column("forced_template_PsfFlux_flag", "?", "", "templateFlux could not be measured"),
@@ -136,6 +141,7 @@ ADDITIONS = (
     *_pixel_flags("crTemplate", "cosmic ray of the template"),
     *_pixel_flags("templateEdge", "edge of the template's coverage"),
     *_pixel_flags("halo", "halo or bleed trail of a bright star"),
+    *_pixel_flags("noPsf", "pixels without a PSF to detect with"),
 )
 """Columns that Rubin's table does not have."""
 

@@ -27,6 +27,11 @@ _FLAG_PLANES = {
     "suspect": ("SUSPECT",),
     "edge": ("EDGE", "NO_DATA"),
     "nodata": ("NO_DATA",),
+    "crTemplate": ("CR_TEMPLATE",),
+    "streak": ("STREAK",),
+    "halo": ("HALO",),
+    "templateEdge": ("TEMPLATE_EDGE",),
+    "noPsf": ("NO_PSF",),
 }
 """Pixel flags of a source by the planes that raise them."""
 
@@ -142,6 +147,8 @@ def _identity_columns(sources):
         "deblend_blended": sources["is_deblended"],
         "is_negative": sources["is_negative"],
         "detect_score": sources["score"].astype(np.float32),
+        "detect_score_noise": sources["score_noise"].astype(np.float32),
+        "sky_source": sources["is_sky"],
     }
 
 
@@ -159,6 +166,7 @@ def _position_columns(wcs, sources, fits):
         "base_NaiveCentroid_y": fits["y"],
         "base_NaiveCentroid_xErr": fits["x_error"],
         "base_NaiveCentroid_yErr": fits["y_error"],
+        "base_NaiveCentroid_x_y_Cov": fits["xy_covariance"],
         "base_NaiveCentroid_flag": fits["bad_position"],
         "ip_diffim_NaiveDipoleCentroid_neg_x": sources["x_negative"],
         "ip_diffim_NaiveDipoleCentroid_neg_y": sources["y_negative"],

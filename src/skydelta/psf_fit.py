@@ -141,6 +141,7 @@ def summary(values, covariance, profile, residual, variance, stuck):
     with np.errstate(invalid="ignore", divide="ignore"):
         errors = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
         errors[:, 1:] /= np.abs(flux)[:, None]
+        shared = covariance[:, 1, 2] / flux**2
         chi2 = np.where(variance > 0, residual**2 / np.where(variance > 0, variance, 1), 0)
         share = norm / np.where(whole > 0, whole, np.inf)
     errors[empty] = np.nan
@@ -149,6 +150,7 @@ def summary(values, covariance, profile, residual, variance, stuck):
         "y": y,
         "x_error": errors[:, 1],
         "y_error": errors[:, 2],
+        "xy_covariance": np.where(empty, np.nan, shared),
         "flux": np.where(empty, np.nan, flux),
         "flux_error": errors[:, 0],
         "chi2": chi2.sum(axis=(1, 2)),

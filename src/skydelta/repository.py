@@ -219,6 +219,23 @@ def _read_image(path):
         return read_native(hdul)
 
 
+def _read_difference(path):
+    """A difference; what detection marked is in its mask if there is a footprint file beside it."""
+    from skydelta.detect import mask_with_planes
+    from skydelta.io.detections import read_detections
+    from skydelta.io.outcome import StageFailure
+
+    difference = _read_image(path)
+    footprints = path.with_name(path.name.replace("diffexp_", "footprints_", 1))
+    if not footprints.exists():
+        return difference
+    try:
+        detections = read_detections(footprints)
+    except StageFailure as failure:  # a failed detection leaves the difference itself as it is
+        return difference.noted(f"{failure.stage} failed: {failure}")
+    return difference.replace(mask=mask_with_planes(difference.mask, detections))
+
+
 def _read_fits_table(path):
     from astropy.table import Table
 
@@ -253,7 +270,7 @@ def _read_parquet(path):
 _DATASETS = {
     "deepDiff_templateExp": ("template_{}.fits", _read_image),
     "deepDiff_subtractedExp": ("subtracted_{}.fits", _read_image),
-    "deepDiff_differenceExp": ("diffexp_{}.fits", _read_image),
+    "deepDiff_differenceExp": ("diffexp_{}.fits", _read_difference),
     "deepDiff_sources": ("sources_{}.fits", _read_fits_table),
     "deepDiff_diaSrc": ("diaSrc_{}.parquet", _read_parquet),
 }

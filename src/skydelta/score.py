@@ -9,6 +9,7 @@ import numpy as np
 from scipy import fft
 
 from skydelta.convolve import convolve_tile, kernel_transform, padded_cut, tile_size, tiles
+from skydelta.local_psf import is_known, reference_place, tile_stamp
 from skydelta.mask import UNUSABLE
 from skydelta.parallel import map_tiles
 from skydelta.psf import resize_stamps
@@ -54,7 +55,9 @@ def score_image(exposure, *, psf=None, min_good_weight=0.5):
     def fill(box):
         y0, y1, x0, x1 = box
         # Correlation with the PSF is convolution with its reflection.
-        phi = psf.stamp(0.5 * (x0 + x1 - 1), 0.5 * (y0 + y1 - 1))[::-1, ::-1]
+        phi = tile_stamp(psf, box)[::-1, ::-1]
+        if not is_known(phi):
+            return  # void: see skydelta.local_psf.unknown_boxes
         top = filtered(weighted, phi, box)
         bottom = filtered(weight, phi**2, box)
         valid = bottom > 0
@@ -74,8 +77,8 @@ def score_image(exposure, *, psf=None, min_good_weight=0.5):
 
 def _response(psf, exposure):
     """What a filter other than the PSF makes of a star of unit flux, over its own square."""
-    ny, nx = exposure.shape
-    phi, own = (p.stamp((nx - 1) / 2, (ny - 1) / 2) for p in (psf, exposure.psf))
+    place = reference_place(psf, exposure.shape)
+    phi, own = (p.stamp(*place) for p in (psf, exposure.psf))
     size = min(phi.shape[0], own.shape[0])
     return (resize_stamps(phi, size) * resize_stamps(own, size)).sum() / (phi**2).sum()
 

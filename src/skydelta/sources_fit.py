@@ -129,7 +129,10 @@ def _groups(sources, fwhm):
 def _empty(n):
     fits = {
         name: np.full(n, np.nan)
-        for name in ("x", "y", "x_error", "y_error", "flux", "flux_error", "chi2", "area")
+        for name in (
+            *("x", "y", "x_error", "y_error", "xy_covariance"),
+            *("flux", "flux_error", "chi2", "area"),
+        )
     }
     fits["n_data"] = np.zeros(n, int)
     flags = ("bad_position", "bad_flux", "too_many", "failed")

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -24,6 +25,7 @@ from skydelta.io.outcome import StageFailure, write_failure
 from skydelta.io.products import open_product, read_image, table_hdu
 from skydelta.io.sources import read_sources, write_sources
 from skydelta.io.templates import read_template, write_template
+from skydelta.spans import spans_of
 
 
 def same_bytes(write, what, tmp_path, suffix=".fits"):
@@ -83,7 +85,9 @@ class TestDifference:
 
 class TestDetections:
     def test_round_trip(self, broad, tmp_path):
-        path = same_bytes(write_detections, broad.detections, tmp_path)
+        halo = spans_of("HALO", np.eye(30, dtype=bool))
+        detections = replace(broad.detections, planes=halo)
+        path = same_bytes(write_detections, detections, tmp_path)
         back = read_detections(path)
         assert back.sources.dtype == SOURCE_DTYPE
         for name in SOURCE_DTYPE.names:
@@ -95,6 +99,8 @@ class TestDetections:
         assert np.array_equal(back.spans, broad.detections.spans)
         assert back.score_rms == broad.detections.score_rms
         assert back.rejected == broad.detections.rejected
+        assert np.array_equal(back.planes, halo)
+        assert back.artefacts == broad.detections.artefacts
 
     def test_empty(self, tmp_path):
         none = Detections(
@@ -102,7 +108,7 @@ class TestDetections:
         )
         write_detections(tmp_path / "a.fits", none)
         back = read_detections(tmp_path / "a.fits")
-        assert len(back.sources) == len(back.spans) == 0
+        assert len(back.sources) == len(back.spans) == len(back.planes) == 0
         assert np.isnan(back.score_rms)
         assert back.flux_sigma == np.inf
         assert back.rejected == {"sat_template": 3}

@@ -1,12 +1,14 @@
 """Detection.
 
-Input: the difference exposure. Output: footprints_ID.fits with SOURCES (peaks, signs, dipoles) and
-SPANS (pixels of the footprints).
+Inputs: the difference exposure and the template. Output: footprints_ID.fits with SOURCES (peaks,
+signs, dipoles; sky sources last), SPANS (pixels of the footprints) and PLANES (pixels of the
+artefacts' mask planes).
 """
 
 
 rule detect:
     input:
+        template="results/deepDiff/v{visit}-f{band}/template_{visit}-{band}-det{detector}.fits",
         diffexp="results/deepDiff/v{visit}-f{band}/diffexp_{visit}-{band}-det{detector}.fits",
     output:
         footprints="results/deepDiff/v{visit}-f{band}/footprints_{visit}-{band}-det{detector}.fits",

@@ -3,6 +3,7 @@
 from skydelta.stage import options, provenance, stage
 
 with stage(snakemake):
+    from skydelta.detect import mask_with_planes
     from skydelta.io.detections import read_detections
     from skydelta.io.differences import read_difference_psf
     from skydelta.io.inputs import read_science
@@ -19,6 +20,7 @@ with stage(snakemake):
         psf=read_difference_psf(snakemake.input.subtracted),
     )
     difference = read_image(snakemake.input.diffexp)
+    difference = difference.replace(mask=mask_with_planes(difference.mask, detections))
     columns = measure(
         difference,
         science,

@@ -85,9 +85,10 @@ def _import_all():
 def _chain(job, meter):
     """The stages as the workflow runs them, without the files between them."""
     from skydelta.decorrelate import DecorrelateOptions, decorrelate
-    from skydelta.detect import DetectOptions, detect
+    from skydelta.detect import DetectOptions, detect, mask_with_planes
     from skydelta.io.inputs import read_catalogue
     from skydelta.io.templates import read_template
+    from skydelta.matched_template import MatchedTemplate
     from skydelta.measure import MeasureOptions, measure
     from skydelta.report.entries import card
     from skydelta.stage import options
@@ -107,7 +108,11 @@ def _chain(job, meter):
     with meter.measuring("detect_measure"):
         choices = options(DetectOptions, config["detect"])
         result = white.exposure
-        found = detect(result, psf=white.detection_psf, score=white.score, options=choices)
+        matched = MatchedTemplate.of(template, result.meta)
+        found = detect(
+            result, psf=white.detection_psf, score=white.score, matched=matched, options=choices
+        )
+        result = result.replace(mask=mask_with_planes(result.mask, found))
         columns = measure(
             result,
             science,

@@ -1,4 +1,4 @@
-"""Footprint files: detected sources and the pixels of their footprints."""
+"""Footprint files: detected sources, the pixels of their footprints, the artefacts' planes."""
 
 import numpy as np
 from astropy.io import fits
@@ -6,10 +6,11 @@ from astropy.io import fits
 from skydelta.detect import SOURCE_DTYPE, SPAN_DTYPE, Detections
 from skydelta.io.native import replacing
 from skydelta.io.products import open_product, primary_with, table_hdu
+from skydelta.spans import PLANE_DTYPE
 
 
 def write_detections(path, detections, provenance=({}, ())):
-    """Detections: SOURCES and SPANS tables, rejections and noise figures in the header.
+    """Detections: tables SOURCES, SPANS and PLANES, counts and noise figures in the header.
 
     Parameters
     ----------
@@ -27,12 +28,15 @@ def write_detections(path, detections, provenance=({}, ())):
         primary.header["FLUXSIG"] = (detections.flux_sigma, "[count] median PSF flux error")
     for reason, count in sorted(detections.rejected.items()):
         primary.header[f"HIERARCH REJECTED {reason.upper()}"] = count
+    for kind, count in sorted(detections.artefacts.items()):
+        primary.header[f"HIERARCH ARTEFACT {kind.upper()}"] = count
     with replacing(path) as partial:
         fits.HDUList(
             [
                 primary,
                 table_hdu(detections.sources, "SOURCES", {"x": "pix", "y": "pix"}),
                 table_hdu(detections.spans, "SPANS"),
+                table_hdu(detections.planes, "PLANES"),
             ]
         ).writeto(partial, overwrite=True)
 
@@ -41,18 +45,24 @@ def read_detections(path):
     """Detections as written by `write_detections`."""
     with open_product(path) as hdul:
         header = hdul[0].header
-        rejected = {
-            key.split(" ", 1)[1].lower(): int(header[key])
-            for key in header
-            if key.startswith("REJECTED ")
-        }
         return Detections(
             sources=_structured(hdul["SOURCES"], SOURCE_DTYPE),
             spans=_structured(hdul["SPANS"], SPAN_DTYPE),
             score_rms=float(header.get("SCORERMS", np.nan)),
             flux_sigma=float(header.get("FLUXSIG", np.inf)),
-            rejected=rejected,
+            rejected=_counts(header, "REJECTED"),
+            planes=_structured(hdul["PLANES"], PLANE_DTYPE),
+            artefacts=_counts(header, "ARTEFACT"),
         )
+
+
+def _counts(header, kind):
+    """{name: number} of the cards "KIND NAME"."""
+    return {
+        key.split(" ", 1)[1].lower(): int(header[key])
+        for key in header
+        if key.startswith(f"{kind} ")
+    }
 
 
 def _structured(hdu, dtype):

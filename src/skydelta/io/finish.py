@@ -84,6 +84,7 @@ def calibrated_exposure(
         "message": "",
         **_counts(catalogue),
         "peaks_rejected": detections.rejected,
+        "artefacts": detections.artefacts,
         "score_rms": detections.score_rms,
         "limiting_magnitude": _limit(detections, difference.photo_calib, threshold),
         "time_scale": " by ".join(time_scale(difference.meta)),

@@ -35,6 +35,7 @@ _PIXEL_WORDS = {
     "crTemplate": "cosmic ray of the template",
     "edge": "edge",
     "templateEdge": "edge of the template",
+    "noPsf": "no PSF to detect with",
     "nodata": "no data",
     "interpolated": "interpolated",
     "saturated": "saturated",

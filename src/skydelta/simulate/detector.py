@@ -118,11 +118,14 @@ def coadd_conditions(exposure, n_visits):
 
 @dataclass(frozen=True)
 class Defects:
-    """What else happens to an image; all of it by default."""
+    """What else happens to an image; all of it by default.
+
+    Cosmic rays can also be ``"unmasked"``: the same hits, not one of them in the mask.
+    """
 
     saturation: bool = True
     bleeding: bool = True
-    cosmic_rays: bool = True
+    cosmic_rays: bool | str = True
     bad_columns: bool = True
     gradient: bool = True
 
@@ -136,13 +139,15 @@ class Readout:
     """What a detector gives: sky-subtracted image, variance, mask; and the expected variance.
 
     `variance` follows from the noisy image, as in real pipelines, so that it is correlated with
-    the noise; `expected_variance` from the noiseless one.
+    the noise; `expected_variance` from the noiseless one. `cosmic_rays` is where hits fell, masked
+    or not.
     """
 
     image: np.ndarray
     variance: np.ndarray
     mask: Mask
     expected_variance: np.ndarray
+    cosmic_rays: np.ndarray
 
 
 def read_out(source, conditions, rng, defects, *, detector_rng=None):
@@ -175,9 +180,11 @@ def read_out(source, conditions, rng, defects, *, detector_rng=None):
         np.minimum(level, np.float32(full), out=level)
     expected_variance = conditions.variance_of(level - np.float32(conditions.sky))
     image = _with_noise(level, conditions, rng)
+    hit = np.zeros(source.shape, bool)
     if defects.cosmic_rays:
         hit = add_cosmic_rays(image, conditions.gain, rng)
-        mask = mask.with_plane("CR", hit)
+        if defects.cosmic_rays != "unmasked":
+            mask = mask.with_plane("CR", hit)
     if defects.saturation:
         # Charge also spills over to the pixels next to full ones.
         saturated = ndimage.binary_dilation(saturated | (image >= full))
@@ -187,7 +194,7 @@ def read_out(source, conditions, rng, defects, *, detector_rng=None):
         columns = add_bad_columns(image, detector_rng or rng)
         mask = mask.with_plane("BAD", columns)
     image -= np.float32(conditions.sky)
-    return Readout(image, conditions.variance_of(image), mask, expected_variance)
+    return Readout(image, conditions.variance_of(image), mask, expected_variance, hit)
 
 
 def background_residual(shape, rng, peak_to_peak):

@@ -14,6 +14,7 @@ from skydelta.simulate.detector import Conditions, Readout, read_out
 from skydelta.simulate.optics import PSF_NODES, STAMP_SIZE, MoffatField
 from skydelta.simulate.render import render_sky
 from skydelta.simulate.sky import rng_for
+from skydelta.simulate.trails import TRAIL_SNR, draw_trails
 
 TRUTH_COLUMNS = {
     "visit": "d",
@@ -69,10 +70,41 @@ class Pointing:
     mjd: float
 
 
+@dataclass(frozen=True)
+class Observation:
+    """A science exposure and everything that is true of it.
+
+    Parameters
+    ----------
+    exposure
+        Exposure.
+    truth
+        Table of what changed, one row an event.
+    cosmic_rays
+        (ny, nx) bool, pixels hit, masked or not.
+    trails
+        Structured array of skydelta.simulate.trails.TRAIL_DTYPE.
+    """
+
+    exposure: Exposure
+    truth: Table
+    cosmic_rays: np.ndarray
+    trails: np.ndarray
+
+
 def take_exposure(
-    pointing, sky, seed, defects, *, registration_error_mas, template_variance_ratio, variance_from
+    pointing,
+    sky,
+    seed,
+    defects,
+    *,
+    registration_error_mas,
+    template_variance_ratio,
+    variance_from,
+    trails=0,
+    trail_snr=TRAIL_SNR,
 ):
-    """The science exposure of a pointing and its truth table.
+    """The science exposure of a pointing and its truth.
 
     Parameters
     ----------
@@ -92,27 +124,36 @@ def take_exposure(
     variance_from
         ``"data"``: the variance plane follows from the noisy pixels, as real pipelines do it;
         ``"model"``: from the noiseless ones.
+    trails
+        Number of satellite trails.
+    trail_snr
+        Range of their brightness, see skydelta.simulate.trails.draw_trails.
 
     Returns
     -------
-    Exposure, Table
+    Observation
     """
     if variance_from not in ("data", "model"):
         msg = f"variance_from must be 'data' or 'model', got {variance_from!r}"
         raise ValueError(msg)
     key = (pointing.visit, pointing.detector)
     flux = sky.events.science_flux(pointing.band, rng_for(seed, "phase", pointing.epoch))
+    noise = np.sqrt(pointing.conditions.sky_variance)
+    source = render_sky(
+        pointing.shape,
+        pointing.wcs,
+        pointing.psf,
+        sky,
+        pointing.band,
+        flux,
+        pointing.conditions.counts_per_njy,
+        noise,
+    )
+    drawn = draw_trails(
+        source, trails, pointing.psf, noise, rng_for(seed, "trails", *key), trail_snr
+    )
     read = read_out(
-        render_sky(
-            pointing.shape,
-            pointing.wcs,
-            pointing.psf,
-            sky,
-            pointing.band,
-            flux,
-            pointing.conditions.counts_per_njy,
-            np.sqrt(pointing.conditions.sky_variance),
-        ),
+        source,
         pointing.conditions,
         rng_for(seed, "noise", *key),
         defects,
@@ -135,7 +176,8 @@ def take_exposure(
             "DETECTOR": (pointing.detector, "detector number"),
         },
     )
-    return exposure, truth_table(pointing, sky, flux, read, template_variance_ratio)
+    truth = truth_table(pointing, sky, flux, read, template_variance_ratio)
+    return Observation(exposure, truth, read.cosmic_rays, drawn)
 
 
 def written_wcs(pointing, seed, registration_error_mas):
@@ -162,7 +204,9 @@ def truth_table(pointing, sky, science_flux, read: Readout, template_variance_ra
     host_mag[host >= 0] = nanojansky_to_magnitude(host_flux)
     variance = read.expected_variance
     snr = _matched_filter_snr(pointing, change, x, y, variance, 1 + template_variance_ratio)
-    near_masked = ndimage.binary_dilation(read.mask.any("SAT", "BAD", "CR"), iterations=2)
+    near_masked = ndimage.binary_dilation(
+        read.mask.any("SAT", "BAD") | read.cosmic_rays, iterations=2
+    )
     pixel = np.round(y).astype(int), np.round(x).astype(int)
     return Table(
         {

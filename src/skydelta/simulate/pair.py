@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from astropy.table import Table
 
 from skydelta.exposure import Exposure
@@ -20,6 +21,7 @@ from skydelta.simulate.sky import (
 )
 from skydelta.simulate.survey import TRACT, TYPICAL_FWHM
 from skydelta.simulate.tract import Tract, observe_tract, tract_over
+from skydelta.simulate.trails import TRAIL_SNR
 
 _VISIT, _DETECTOR = 1, 0
 
@@ -49,6 +51,10 @@ class SimulatedPair:
         Zero point, sky, gain and read noise.
     sky
         The catalogue that was drawn: static sources and events.
+    cosmic_rays
+        (ny, nx) bool, pixels of the science exposure that were hit, masked or not.
+    trails
+        Satellite trails of the science exposure: skydelta.simulate.trails.TRAIL_DTYPE.
     """
 
     science: Exposure
@@ -60,6 +66,8 @@ class SimulatedPair:
     conditions_science: Conditions
     conditions_template: Conditions
     sky: Sky
+    cosmic_rays: np.ndarray
+    trails: np.ndarray
 
     @property
     def sky_variance_science(self):
@@ -100,6 +108,8 @@ def simulate_pair(
     star_density=STAR_DENSITY,
     galaxy_density=GALAXY_DENSITY,
     variance_from="data",
+    trails=0,
+    trail_snr=TRAIL_SNR,
 ):
     """Simulate one exposure and its template.
 
@@ -120,7 +130,8 @@ def simulate_pair(
     variable_psf
         Whether the PSFs vary over the image.
     saturated, cosmic_rays, bad_columns, gradient
-        Which defects there are. Without saturation bright stars keep all their light.
+        Which defects there are. Without saturation bright stars keep all their light; cosmic rays
+        can be ``"unmasked"``: in the image but not in its mask.
     same_grid
         Draw the template on the grid of the science exposure's written WCS: one coadd that needs
         no resampling.
@@ -136,6 +147,10 @@ def simulate_pair(
         arcmin^-2.
     variance_from
         Whether the science variance plane follows from the noisy ``"data"`` or the ``"model"``.
+    trails
+        Satellite trails on the science exposure.
+    trail_snr
+        Range of the brightness of their middle lines, in noise sigmas of a pixel.
 
     Returns
     -------
@@ -161,7 +176,7 @@ def simulate_pair(
             [(pointing.wcs, pointing.shape)], patch_inner=patch_inner, patch_border=patch_border
         )
     sky = _make_sky(pointing, tract, seed, n_transients, star_density, galaxy_density)
-    science, truth = take_exposure(
+    taken = take_exposure(
         pointing,
         sky,
         seed,
@@ -175,21 +190,25 @@ def simulate_pair(
         registration_error_mas=registration_error_mas,
         template_variance_ratio=1.0 / coadd_depth,
         variance_from=variance_from,
+        trails=trails,
+        trail_snr=trail_snr,
     )
     rng = rng_for(seed, "template", band)
     psf = make_psf(rng, tract.shape, fwhm_template, variable=variable_psf)
     conditions = coadd_conditions(pointing.conditions, coadd_depth)
     coadds = observe_tract(tract, psf, sky, band, conditions, rng, saturation=saturated)
     return SimulatedPair(
-        science=science,
+        science=taken.exposure,
         coadds=[(TRACT, patch, coadd) for patch, coadd in coadds],
-        truth=truth,
+        truth=taken.truth,
         psf_science_true=pointing.psf,
         psf_template_true=psf,
         wcs_true=pointing.wcs,
         conditions_science=pointing.conditions,
         conditions_template=conditions,
         sky=sky,
+        cosmic_rays=taken.cosmic_rays,
+        trails=taken.trails,
     )
 
 

@@ -253,7 +253,8 @@ def _write_exposures(paths, pointings, sky, seed, defects, **options):
     """The exposures, their table and the truth table."""
     rows, truths = [], []
     for pointing in pointings:
-        exposure, truth = take_exposure(pointing, sky, seed, defects, **options)
+        taken = take_exposure(pointing, sky, seed, defects, **options)
+        exposure, truth = taken.exposure, taken.truth
         visit, detector, band = pointing.visit, pointing.detector, pointing.band
         name = _exposure_name(visit, band, detector)
         write_exposure(paths.exposures.parent / name, exposure)
