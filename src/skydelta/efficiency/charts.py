@@ -3,7 +3,7 @@
 import numpy as np
 
 from skydelta.compare.charts import COLOURS, MARKERS
-from skydelta.report.plots import ACCENT, INK, MUTED, canvas, plain_log_axis
+from skydelta.report.plots import INK, canvas, plain_log_axis
 
 LABELS = {
     "snr": "expected S/N",
@@ -11,6 +11,10 @@ LABELS = {
     "host_surface_brightness": "surface brightness of the host (mag / arcsec²)",
 }
 """Names of the quantities on axes."""
+
+
+_MIN_CLEAN = 3
+"""Sources that a bin of fluxes needs to be drawn."""
 
 
 def completeness(samples, quantity, *, threshold=None):
@@ -59,7 +63,9 @@ def completeness(samples, quantity, *, threshold=None):
 
 
 def fluxes(samples, quantity):
-    """Median flux error in per cent and scatter of the pulls against a quantity, side by side.
+    """Median flux error in per cent, mean and scatter of the pulls against a quantity.
+
+    Bins in which fewer than half of the sources are found, or fewer than 3, are left out.
 
     Parameters
     ----------
@@ -79,7 +85,7 @@ def fluxes(samples, quantity):
                 "elinewidth": 0.8,
                 "label": name,
             }
-            rows = [row for row in rows if row.get("pull_scatter") is not None]
+            rows = [row for row in rows if _judged(row)]
             x = _values(rows, "centre")
             n = np.maximum(_values(rows, "n_clean"), 1)
             pulls = _values(rows, "pull_scatter")
@@ -107,6 +113,11 @@ def fluxes(samples, quantity):
     return result[0]
 
 
+def _judged(row):
+    """Whether a bin tells of fluxes: below one half noise chooses what is found."""
+    return row["n_clean"] >= _MIN_CLEAN and row["completeness"] >= 0.5
+
+
 def pulls(columns):
     """Histogram of pulls off and on hosts against a unit Gaussian.
 
@@ -118,7 +129,10 @@ def pulls(columns):
     edges = np.linspace(-5, 5, 41)
     x = np.linspace(-5, 5, 201)
     with canvas(3.6, 2.9) as ((axes,), result):
-        for hosted, colour, name in ((False, ACCENT, "off hosts"), (True, MUTED, "on hosts")):
+        for hosted, colour, name in (
+            (False, COLOURS[0], "off hosts"),
+            (True, COLOURS[1], "on hosts"),
+        ):
             pull = columns["pull"][columns["on_host"] == hosted]
             if not pull.size:
                 continue

@@ -48,7 +48,7 @@ class EfficiencyOptions:
     methods: tuple = ()
     exposures: int = 20
     realisations: int = 1
-    density: float = 100.0
+    density: float = 50.0
     snr: tuple = SNR
     magnitudes: tuple | None = None
     on_hosts: float = 0.5

@@ -202,8 +202,8 @@ def _fluxes(columns, bins, method, several):
         }
         if any(samples.values()):
             words = (
-                "<b>Flux errors</b> of all clean detections; at the faint end only those raised "
-                "by noise are found"
+                "<b>Flux errors</b> of clean detections, in bins of which half or more are found; "
+                "at the faint end noise chooses which"
             )
             graphs.append((f"flux-{quantity}-{method}", charts.fluxes(samples, quantity), words))
     rows = _rows(bins, "host_surface_brightness", method=method, hosts="hosted")

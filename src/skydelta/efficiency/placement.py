@@ -101,6 +101,7 @@ def grid_values(places, grid, rng):
     """
     values = np.zeros(len(places))
     for some in (places.host >= 0, places.host < 0):
-        repeated = np.resize(np.asarray(grid, float), np.count_nonzero(some))
+        # The last round of the grid may be cut short: anywhere, not at its upper end.
+        repeated = np.resize(rng.permutation(np.asarray(grid, float)), np.count_nonzero(some))
         values[some] = rng.permutation(repeated)
     return values

@@ -22,7 +22,9 @@ noise raised are found."""
 COMPLETE_SNR = 6.0
 """Completeness against host surface brightness is that of sources above this expected S/N."""
 
-MAG_STEP = 0.5
+MAG_STEP = {"mag": 0.5, "host_surface_brightness": 1.0}
+"""Width of the bins, mag and mag/arcsec^2."""
+
 _SNR_ENDS = (1.5, 3.0)
 _FREE_SNR_EDGES = (0, 2, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8, 10, 14, 20, 30, 50, 100, np.inf)
 
@@ -195,8 +197,9 @@ def edges_of(columns, quantity, snr_grid=None):
         values = columns[quantity][np.isfinite(columns[quantity])]
         if not values.size:
             return np.array([20.0, 25.0])
-        first, last = np.floor(values.min() / MAG_STEP), np.floor(values.max() / MAG_STEP) + 1
-        return MAG_STEP * np.arange(first, last + 1)
+        step = MAG_STEP[quantity]
+        first, last = np.floor(values.min() / step), np.floor(values.max() / step) + 1
+        return step * np.arange(first, last + 1)
     if snr_grid is None or len(snr_grid) < 2:
         return np.array(_FREE_SNR_EDGES)
     grid = np.unique(snr_grid)

@@ -143,6 +143,5 @@ def write_ecsv(path, rows, columns, meta=None):
         else:
             data = np.array(values, dtype=c.dtype)
         table.add_column(Column(data, c.name, unit=c.unit or None, description=c.description))
-    formats = {c.name: ".6g" for c in columns if c.dtype.startswith("f")}
     with replacing(path) as partial:
-        table.write(partial, format="ascii.ecsv", formats=formats, overwrite=True)
+        table.write(partial, format="ascii.ecsv", overwrite=True)
