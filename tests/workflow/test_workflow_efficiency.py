@@ -157,20 +157,15 @@ def test_efficiency_alone_runs_the_main_chain_it_needs(snakemake, tiny_config, t
     assert "report" not in jobs
 
 
-def test_methods_run_side_by_side_on_the_same_injections(snakemake, tiny_run, configured, tmp_path):
+def test_methods_run_side_by_side_on_the_same_injections(snakemake, configured, tmp_path):
     """The configured method's uninjected run is the main chain; the other one has its own."""
-    files = configured({"efficiency": {"methods": ["alard_lupton", "zogy"], "realisations": 3}})
+    choices = {"methods": ["alard_lupton", "zogy"], "realisations": 3, "exposures": 1}
+    files = configured({"efficiency": choices})
     jobs = snakemake("-n", "efficiency", "--configfile", *files, directory=tmp_path).jobs
-    assert jobs["inject"] == 2 * 3
-    assert jobs["subtract_efficiency"] == 2 * (3 + 3 + 1)
-    assert jobs["recover"] == 2 * 3 * 2
-    assert jobs["subtract"] == 2
-
-
-def test_few_exposures_are_few(snakemake, configured, tmp_path):
-    files = configured({"efficiency": {"exposures": 1}})
-    jobs = snakemake("-n", "efficiency", "--configfile", *files, directory=tmp_path).jobs
-    assert jobs["inject"] == jobs["template"] == 1
+    assert jobs["template"] == jobs["subtract"] == 1
+    assert jobs["inject"] == 3
+    assert jobs["subtract_efficiency"] == 3 + 3 + 1
+    assert jobs["recover"] == 3 * 2
 
 
 def test_methods_are_those_of_compare(root):
