@@ -1,5 +1,7 @@
 """Matching of detections to injected sources, and the figures drawn from it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -7,10 +9,11 @@ from scenes import make_exposure
 
 from skydelta.calibrate import COLUMNS as CATALOGUE
 from skydelta.calibrate import empty_catalogue
+from skydelta.configuration import completed
 from skydelta.efficiency.columns import COLUMNS, INJECTED, typed
 from skydelta.efficiency.draw import Depth
 from skydelta.efficiency.recovery import recover
-from skydelta.efficiency.results import exposure_row, joined
+from skydelta.efficiency.results import exposure_row, joined, measure_efficiency
 from skydelta.efficiency.statistics import (
     BIN_COLUMNS,
     binned,
@@ -230,3 +233,22 @@ def test_tables_carry_units_and_meanings(sample, tmp_path):
     table = Table.read(tmp_path / "t.ecsv")
     assert set(table["quantity"]) == {"snr", "mag"}
     assert table["completeness"].description == "n_found / n"
+
+
+FILES = ("injections", "summary", "bins", "false", "exposures", "page")
+
+
+@pytest.mark.parametrize("found", ["none", "one", "all"])
+def test_page_and_tables_of_few_sources(sample, tmp_path, found):
+    """A handful of sources, of which none may be found, still make a page."""
+    columns = {name: values[:6] for name, values in sample.columns.items()}
+    hit = {"none": np.zeros(6, bool), "one": np.arange(6) == 1, "all": np.ones(6, bool)}[found]
+    columns |= {"found": columns["found"] & hit, "clean": columns["clean"] & hit}
+    write_outcome(tmp_path / "o.parquet", Outcome(sample.status, columns))
+    output = SimpleNamespace(**{name: tmp_path / f"{name}.out" for name in FILES})
+    config = completed({})
+    measure_efficiency([tmp_path / "o.parquet"], output, methods={"m": {}}, config=config)
+    page = output.page.read_text()
+    assert "Completeness against S/N" in page
+    assert "nan" not in page.lower().replace("lanczos_order", "")
+    assert len(Table.read(output.summary, format="ascii.ecsv")) == 3

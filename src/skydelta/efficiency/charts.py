@@ -16,6 +16,16 @@ LABELS = {
 _MIN_CLEAN = 3
 """Sources that a bin of fluxes needs to be drawn."""
 
+_MIN_FOUND = 0.5
+"""Least completeness of such a bin."""
+
+
+def judged(rows):
+    """The bins that tell of fluxes: of few sources, or where noise chooses what is found, none."""
+    return [
+        row for row in rows if row["n_clean"] >= _MIN_CLEAN and row["completeness"] >= _MIN_FOUND
+    ]
+
 
 def completeness(samples, quantity, *, threshold=None):
     """Fraction found against a quantity, with Wilson's intervals, and the fitted curves.
@@ -65,12 +75,10 @@ def completeness(samples, quantity, *, threshold=None):
 def fluxes(samples, quantity):
     """Median flux error in per cent, mean and scatter of the pulls against a quantity.
 
-    Bins in which fewer than half of the sources are found, or fewer than 3, are left out.
-
     Parameters
     ----------
     samples
-        {name: rows of skydelta.efficiency.statistics.BIN_COLUMNS}.
+        {name: rows of skydelta.efficiency.statistics.BIN_COLUMNS}, not all of them empty.
     quantity
         One of LABELS.
     """
@@ -85,7 +93,6 @@ def fluxes(samples, quantity):
                 "elinewidth": 0.8,
                 "label": name,
             }
-            rows = [row for row in rows if _judged(row)]
             x = _values(rows, "centre")
             n = np.maximum(_values(rows, "n_clean"), 1)
             pulls = _values(rows, "pull_scatter")
@@ -111,11 +118,6 @@ def fluxes(samples, quantity):
         scatter.set_xlabel("")
         bias.legend(loc="best", handlelength=1.2)
     return result[0]
-
-
-def _judged(row):
-    """Whether a bin tells of fluxes: below one half noise chooses what is found."""
-    return row["n_clean"] >= _MIN_CLEAN and row["completeness"] >= 0.5
 
 
 def pulls(columns):

@@ -197,7 +197,7 @@ def _fluxes(columns, bins, method, several):
     graphs = []
     for quantity in ("mag", "snr"):
         samples = {
-            name: _rows(bins, quantity, method=method, hosts=hosts)
+            name: charts.judged(_rows(bins, quantity, method=method, hosts=hosts))
             for hosts, name in list(HOSTS.items())[1:]
         }
         if any(samples.values()):
@@ -206,7 +206,7 @@ def _fluxes(columns, bins, method, several):
                 "at the faint end noise chooses which"
             )
             graphs.append((f"flux-{quantity}-{method}", charts.fluxes(samples, quantity), words))
-    rows = _rows(bins, "host_surface_brightness", method=method, hosts="hosted")
+    rows = charts.judged(_rows(bins, "host_surface_brightness", method=method, hosts="hosted"))
     if rows:
         words = (
             "<b>Flux errors on hosts</b> by the host's light at the source, expected S/N above "
