@@ -21,6 +21,7 @@ include: "workflow/rules/detect.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/calibrate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/efficiency.smk"
 
 
 rule all:

@@ -190,3 +190,9 @@ def typed(column, values):
 def empty_catalogue():
     """The catalogue of an exposure without sources: every column, no row."""
     return {c.name: typed(c, np.zeros(0)) for c in COLUMNS}
+
+
+def without_sky(catalogue):
+    """A catalogue without its sky sources, which are no detections."""
+    real = ~np.asarray(catalogue["sky_source"], bool)
+    return {name: values[real] for name, values in catalogue.items()}

@@ -12,13 +12,14 @@ _STEPS = (
     ("cpu_detect_measure", "detect, measure", POSITIVE),
 )
 
-_COLOURS = (
+COLOURS = (
     *("#3b82b0", "#d9822b", "#4f9d69", "#b2485a", "#8a63b8"),
     *("#8c7a4f", "#2aa198", "#c06fa8", "#7d8794"),
 )
 """Of the methods' curves; each is legible on light and on dark paper."""
 
-_MARKERS = "os^Dv<>ph"
+MARKERS = "os^Dv<>ph"
+"""Of the same."""
 
 
 def cpu_bars(rows):
@@ -57,8 +58,8 @@ def completeness_lines(events):
                 curve.centre * shift,
                 curve.fraction,
                 yerr=errors if k == 0 else None,
-                color=_COLOURS[k % len(_COLOURS)],
-                marker=_MARKERS[k % len(_MARKERS)],
+                color=COLOURS[k % len(COLOURS)],
+                marker=MARKERS[k % len(MARKERS)],
                 ms=3.5,
                 linewidth=1.1,
                 elinewidth=0.6,

@@ -210,6 +210,7 @@ def _difference(entry):
 
 
 def _detections(entry):
+    from skydelta.dia_source import without_sky
     from skydelta.io.catalogues import read_catalogue
     from skydelta.io.detections import read_detections
 
@@ -217,12 +218,6 @@ def _detections(entry):
         "detections": read_detections(entry.footprints),
         "catalogue": without_sky(read_catalogue(entry.catalogue)),
     }
-
-
-def without_sky(catalogue):
-    """A catalogue without its sky sources, which are no detections."""
-    real = ~np.asarray(catalogue["sky_source"], bool)
-    return {name: values[real] for name, values in catalogue.items()}
 
 
 def is_flagged(catalogue):
