@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skydelta.dia_source import COLUMNS, empty_catalogue, typed
+from skydelta.dia_source import COLUMNS, typed
 from skydelta.errors import NoPhotoCalibError
 from skydelta.local_calibration import (
     local_jacobian,
@@ -16,8 +16,6 @@ from skydelta.local_calibration import (
 from skydelta.photocalib import nanojansky_to_magnitude
 from skydelta.source_ids import band_number, dia_source_ids
 from skydelta.timescale import time_scale, to_tai
-
-__all__ = ["BANDS", "COLUMNS", "CalibrateOptions", "calibrate", "empty_catalogue", "not_measured"]
 
 BANDS = (
     *("u", "g", "r", "i", "z", "y", "Y", "U", "B", "V", "R", "I"),

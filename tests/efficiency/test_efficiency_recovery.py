@@ -7,9 +7,9 @@ import pytest
 from astropy.table import Table
 from scenes import make_exposure
 
-from skydelta.calibrate import COLUMNS as CATALOGUE
-from skydelta.calibrate import empty_catalogue
 from skydelta.configuration import completed
+from skydelta.dia_source import COLUMNS as CATALOGUE
+from skydelta.dia_source import empty_catalogue
 from skydelta.efficiency.columns import COLUMNS, INJECTED, typed
 from skydelta.efficiency.draw import Depth
 from skydelta.efficiency.recovery import recover

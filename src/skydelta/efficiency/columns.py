@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skydelta.calibrate import Column
+from skydelta.dia_source import Column
 
 IDENTITY = (
     Column("method", "U", "", "method of the subtraction"),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skydelta.calibrate import Column
+from skydelta.dia_source import Column
 from skydelta.efficiency.columns import COLUMNS, empty
 from skydelta.efficiency.page import write_page
 from skydelta.efficiency.statistics import (

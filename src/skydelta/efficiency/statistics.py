@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skydelta.calibrate import Column
+from skydelta.dia_source import Column
 from skydelta.efficiency.fit import CompletenessFit, fit_completeness
 from skydelta.report.statistics import wilson_interval
 
