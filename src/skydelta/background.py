@@ -192,7 +192,7 @@ def _level_of_blocks(blocks, sources, mesh, level):
         for n, axis, count in zip(blocks.shape, mesh.axes, (count_y, count_x), strict=True)
     )
     cells = rest[rows[:, None, :, None], columns[None, :, None, :]].reshape(y.n * x.n, -1)
-    median, _, count = _clipped_statistics(cells)
+    median, _, count = _clipped_in_batches(cells)
     poor = count < max(10, 0.05 * cells.shape[1])
     return level + np.where(poor, 0.0, median).reshape(mesh.counts).astype(np.float32)
 
@@ -222,7 +222,7 @@ class _Mesh:
         if level is not None:
             values -= y.matrix(y.sampled, True) @ level @ x.matrix(x.sampled, True).T
         values = self.by_cell(values)
-        median, rms, count = _clipped_statistics(values)
+        median, rms, count = _clipped_in_batches(values)
         poor = count < max(30, 0.05 * values.shape[1])
         if poor.all():
             msg = "the sky cannot be measured: no region of the image is free of masked pixels"
@@ -270,6 +270,12 @@ class _CellAxis:
             return spline(at).astype(np.float32)
         columns = [np.interp(at, self.centres, column) for column in unit]
         return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _clipped_in_batches(values, size=64):
+    """`_clipped_statistics` of so many rows at a time, which the cache holds, in threads."""
+    parts = map_strips(lambda a, b: _clipped_statistics(values[a:b]), len(values), size)
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
 def _clipped_statistics(values, kappa=3.0, iterations=6):

@@ -1,6 +1,7 @@
 """The difference of two images, one of them convolved: pixels, variance, mask, zero point."""
 
 import logging
+from itertools import groupby
 
 import numpy as np
 from scipy import fft
@@ -17,7 +18,7 @@ from skydelta.convolve import (
 )
 from skydelta.fill import fill_holes
 from skydelta.mask import PLANES, UNUSABLE, Mask, add_planes
-from skydelta.parallel import map_tiles
+from skydelta.parallel import map_strips, map_tiles
 from skydelta.photocalib import PhotoCalib
 from skydelta.whitening import noise_gain
 
@@ -58,28 +59,33 @@ def apply_kernel(science, template, kernel, noise_correlation=None, *, convolved
         With the calibration and WCS of the science image and the PSF of the image that was not
         convolved.
     """
-    ny = science.shape[0]
     moved = template if convolved == "template" else science
     # Whatever stands in pixels without data must not travel with the kernel.
     filled = fill_holes(moved.image, _missing(moved))
+    image = convolve_spatial(filled, kernel)
     if convolved == "template":
-        image = science.image - convolve_spatial(filled, kernel)
-        variance = science.variance + propagated_variance(
-            template.variance, kernel, noise_correlation
-        )
+        variance = propagated_variance(template.variance, kernel, noise_correlation)
     else:
-        image = convolve_spatial(filled, kernel) - template.image
-        variance = propagated_variance(science.variance, kernel) + template.variance
-    for y0 in range(0, ny, 256):
-        y1 = min(y0 + 256, ny)
-        image[y0:y1] -= kernel.background.box(y0, y1, 0, image.shape[1])
+        variance = propagated_variance(science.variance, kernel)
     bits, planes = difference_mask(science, template, np.abs(kernel.middle), convolved)
-    no_data = (bits & np.int32(1 << planes["NO_DATA"])) != 0
-    image[no_data] = 0.0
-    variance[no_data] = np.nan
+    no_data = np.int32(1 << planes["NO_DATA"])
+
+    def finish(y0, y1):
+        part, spread = image[y0:y1], variance[y0:y1]
+        if convolved == "template":
+            np.subtract(science.image[y0:y1], part, out=part)
+            spread += science.variance[y0:y1]
+        else:
+            part -= template.image[y0:y1]
+            spread += template.variance[y0:y1]
+        part -= kernel.background.box(y0, y1, 0, image.shape[1])
+        lost = (bits[y0:y1] & no_data) != 0
+        part[lost], spread[lost] = 0.0, np.nan
+
+    map_strips(finish, len(image))
     return science.replace(
         image=image,
-        variance=variance.astype(np.float32, copy=False),
+        variance=variance,
         mask=Mask(bits, planes),
         psf=science.psf if convolved == "template" else template.psf,
     )
@@ -152,7 +158,7 @@ def propagated_variance(variance, kernel, noise_correlation=None):
     filled = fill_variance(variance)
     gain = noise_gain(noise_correlation, kernel.middle)
     squared = convolve_local(filled, lambda x, y: gain * kernel.image(x, y) ** 2, kernel.half)
-    return np.maximum(squared, 0.0)
+    return np.maximum(squared, 0.0, out=squared)
 
 
 def fill_variance(variance):
@@ -212,14 +218,16 @@ def _reach(bad, magnitude, limit, outside=False):
     hat = kernel_transform(magnitude, size)
     out = np.zeros(bad.shape, bool)
 
-    def reach(box):
-        y0, y1, x0, x1 = box
-        cut = padded_cut(bad, *box, half, value=outside)
-        if cut.any():
-            transform = fft.rfft2(cut.astype(np.float32), s=(size, size))
-            share = convolve_tile(transform, hat, size, (y1 - y0, x1 - x0), half)
-            np.greater(share, limit, out=out[y0:y1, x0:x1])
+    def reach(row):
+        for y0, y1, x0, x1 in row:
+            cut = padded_cut(bad, y0, y1, x0, x1, half, value=outside)
+            if cut.any():
+                transform = fft.rfft2(cut.astype(np.float32), s=(size, size))
+                share = convolve_tile(transform, hat, size, (y1 - y0, x1 - x0), half)
+                np.greater(share, limit, out=out[y0:y1, x0:x1])
 
-    for _ in map_tiles(reach, tiles(bad.shape, half, size)):
+    # A row of tiles at a time: single ones are over before a thread has begun.
+    rows = groupby(tiles(bad.shape, half, size), key=lambda box: box[0])
+    for _ in map_tiles(reach, [list(row) for _, row in rows]):
         pass
     return out

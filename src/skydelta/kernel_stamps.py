@@ -96,9 +96,15 @@ def smoothed(stamps, sigma):
 
 def cutouts(image, x, y, half, fill):
     """(n, 2 half + 1, 2 half + 1) cut-outs about integer pixels, `fill` beyond the image."""
-    padded = np.pad(image, half, constant_values=fill)
-    offset = np.arange(2 * half + 1)
-    return padded[y[:, None, None] + offset[:, None], x[:, None, None] + offset]
+    ny, nx = image.shape
+    offset = np.arange(-half, half + 1)
+    rows, columns = y[:, None] + offset, x[:, None] + offset
+    at = np.clip(rows, 0, ny - 1)[:, :, None], np.clip(columns, 0, nx - 1)[:, None, :]
+    out = image[at]
+    for beyond, where in (((rows < 0) | (rows >= ny), 1), ((columns < 0) | (columns >= nx), 2)):
+        if beyond.any():
+            out[np.broadcast_to(np.expand_dims(beyond, 3 - where), out.shape)] = fill
+    return out
 
 
 def cut_stamps(
