@@ -249,7 +249,7 @@ def _photo_calib(hdul, header):
         return calib
     hdu = hdul["PHOTOCALIB"]
     shape = (hdu.header["NYIMAGE"], hdu.header["NXIMAGE"])
-    return replace(calib, field=Field(_plane(hdu.data, float), shape, hdu.header["FUNCTION"]))
+    return replace(calib, field=Field(_plane(hdu, float), shape, hdu.header["FUNCTION"]))
 
 
 _MAGNITUDE_CARDS = {"MAGZERO": "MAGZERR", "MAGZP": "MAGZPUNC"}
