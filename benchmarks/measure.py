@@ -1,10 +1,12 @@
-"""CPU time of measuring a 4096 x 4096 difference with 1,000 and with 20,000 sources.
+"""CPU time of detection, measurement and calibration at 4096 x 4096, 1,000 and 20,000 sources.
 
     python benchmarks/measure.py [--sources 1000 20000] [--profile]
 
 A tenth of the sources are misregistered stars (dipoles), three tenths are on stars of the template
 that are ten times as bright (tried as dipoles), the rest is on empty sky; positions are random, so
-that with 20,000 sources four in ten have a neighbour within 2.5 FWHM. Detection is not counted.
+that with 20,000 sources four in ten have a neighbour within 2.5 FWHM. In memory, one core;
+`imports` is what a process of all three takes before it begins. benchmarks/chain.py has the stages
+as the workflow runs them, reading and writing included.
 """
 
 import argparse
@@ -21,10 +23,14 @@ import numpy as np
 from astropy.wcs import WCS
 
 from skydelta.blends import add_models
-from skydelta.detect import detect
+from skydelta.calibrate import calibrate
+from skydelta.detect import detect, mask_with_planes
 from skydelta.exposure import Exposure
+from skydelta.local_calibration import local_columns
 from skydelta.mask import Mask
+from skydelta.matched_template import MatchedTemplate
 from skydelta.measure import measure
+from skydelta.photocalib import PhotoCalib
 from skydelta.psf import FWHM_PER_SIGMA, GridPsf, grid_nodes
 
 SIZE, SIGMA, NODES, STAMP = 4096, 4.5 / FWHM_PER_SIGMA, 7, 41
@@ -73,6 +79,9 @@ def exposure_of(image, variance, psf):
         mask=Mask.empty(image.shape),
         wcs=wcs,
         psf=psf,
+        photo_calib=PhotoCalib(1.0),
+        band="i",
+        mjd=60000.0,
     )
 
 
@@ -81,29 +90,44 @@ def main():
     parser.add_argument("--sources", type=int, nargs="+", default=[1000, 20000])
     parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
-    print(f"{'sources':>8} {'dipoles':>8} {'tried':>8} {'blended':>8} {'CPU s':>8}")
+    print(f"imports {time.process_time():.1f} CPU s")
+    names = ("sources", "dipoles", "tried", "blended", "detect", "measure", "calibrate", "sum")
+    print("".join(f"{name:>10}" for name in names))
     for n in arguments.sources:
         exposures = scene(n)
-        found = detect(exposures[0])
-        profile = cProfile.Profile() if arguments.profile else None
-        start = time.process_time()
-        if profile:
+        profile = cProfile.Profile()
+        if arguments.profile:
             profile.enable()
-        columns = measure(*exposures, found, kernel_sum=1.0, kernel_error=0.005)
-        seconds = time.process_time() - start
-        if profile:
+        columns, seconds = run(*exposures)
+        if arguments.profile:
             profile.disable()
             pstats.Stats(profile).sort_stats("tottime").print_stats(25)
         counts = [
-            columns[f"ip_diffim_DipoleFit_flag_{flag}"].sum()
-            for flag in ("classification", "classificationAttempted")
+            columns[name].sum()
+            for name in (
+                "ip_diffim_DipoleFit_flag_classification",
+                "ip_diffim_DipoleFit_flag_classificationAttempted",
+                "deblend_blended",
+            )
         ]
-        blended = columns["deblend_blended"].sum()
-        print(
-            f"{len(columns['coord_ra']):8d} {counts[0]:8d} {counts[1]:8d} {blended:8d} "
-            f"{seconds:8.1f}",
-            flush=True,
-        )
+        print("".join(f"{k:10d}" for k in (len(columns["coord_ra"]), *counts)), end="")
+        print("".join(f"{t:10.2f}" for t in (*seconds, sum(seconds))), flush=True)
+
+
+def run(difference, science, template):
+    """(measurements, CPU s of detect, measure and calibrate)."""
+    times = [time.process_time()]
+    matched = MatchedTemplate(template, kernel_sum=1.0, flux_error=0.002, reach=17)
+    found = detect(difference, matched=matched, sky_seed=1)
+    times.append(time.process_time())
+    difference = difference.replace(mask=mask_with_planes(difference.mask, found))
+    columns = measure(difference, science, template, found, kernel_sum=1.0, kernel_error=0.002)
+    at = (columns[f"base_NaiveCentroid_{axis}"] for axis in "xy")
+    columns |= local_columns(difference, *at)
+    times.append(time.process_time())
+    calibrate(columns, difference, 1, 0, template_scale=1.0)
+    times.append(time.process_time())
+    return columns, np.diff(times)
 
 
 if __name__ == "__main__":
