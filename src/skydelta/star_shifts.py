@@ -70,7 +70,8 @@ def _columns(own, core):
 def _derivative(stamps, axis):
     """Derivative along an axis from five points, 0 on the two outermost ones.
 
-    From three points it would be 10 % small for a star of 3.5 px FWHM; from five, 1 %.
+    Too small by 1 / (8 sigma^4) of itself for a Gaussian star, 2.5 % at 3.5 px FWHM, and shifts as
+    much too large; from three points it would be 1 / (4 sigma^2), 11 %.
     """
     stamps = np.moveaxis(stamps, axis, -1)
     out = np.zeros_like(stamps)
