@@ -14,7 +14,7 @@ from skydelta.bases import CombinedBasis, convolved_with
 from skydelta.errors import BadKernelError, TooFewStarsError
 from skydelta.kernel import SpatialKernel
 from skydelta.kernel_problem import Problem
-from skydelta.left_out import left_out_flux_error, left_out_models, left_out_residual, student
+from skydelta.left_out import left_out_flux_error, left_out_models, left_out_residual
 from skydelta.principal_components import principal_components
 from skydelta.star_judgement import (
     core_pixels,
@@ -147,8 +147,8 @@ class KernelSolution:
     penalty
         Strength of the roughness prior.
     registration_rms
-        (x, y), px: scatter of single stars about the matched image beyond the noise, left out of
-        the fit in turn; NaN if fewer than 3 are used.
+        (x, y), px: scatter of the stars used about the matched image beyond the noise, left out of
+        the fit in turn; NaN for too few.
     notes
         What was not as asked, one sentence each.
     """
@@ -298,24 +298,11 @@ def fit_kernel(stamps, basis, shape, options=None, *, components=None, regularis
         basis=problem.basis.name,
         n_basis=len(problem.basis),
         penalty=problem.penalty,
-        registration_rms=_registration(
-            predicted, data, weights, noise, fit.kernel, stamps.source_correlation, reason
+        registration_rms=registration_rms(
+            *predicted, data, weights, noise, fit.kernel, stamps.source_correlation, used
         ),
         notes=tuple(notes),
     )
-
-
-def _registration(predicted, data, weights, noise, kernel, correlation, reason):
-    """See KernelSolution; with the stars that were rejected for their residual.
-
-    Of bright stars those that moved most are: without them the scatter would come out too small.
-    """
-    used = int((reason == 0).sum())
-    if used < 3:
-        return np.nan, np.nan
-    chosen = (reason == 0) | (reason == 2)
-    rms = registration_rms(*predicted, data, weights, noise, kernel, correlation, chosen)
-    return tuple(student(used) * along for along in rms)
 
 
 def _enough(reason, options):

@@ -4,9 +4,14 @@ from copy import copy
 
 import numpy as np
 
+from skydelta.left_out import student
 from skydelta.star_judgement import core_pixels
 from skydelta.star_noise import excess_scatter, median_rows
 from skydelta.whitening import convolve_stamps
+
+_MIN_STARS = 10
+"""Fewer tell more of the kernel's own error than of theirs: of 3 to 5 stars on real images 0.1 to
+0.2 px came out where 185 on others gave 0.02."""
 
 
 def registration_rms(model, background, data, weights, noise, kernel, correlation, chosen):
@@ -31,13 +36,16 @@ def registration_rms(model, background, data, weights, noise, kernel, correlatio
     correlation
         Autocorrelation of the noise before the kernel, sum 1, or None for white noise.
     chosen
-        (n,) bool, the stars to measure.
+        (n,) bool, the stars to measure: those of the fit. Of the ones it rejected few only moved;
+        a galaxy or a supernova among them would decide.
 
     Returns
     -------
     tuple
-        (along x, along y), px.
+        (along x, along y), px; NaN from fewer than 10 stars.
     """
+    if chosen.sum() < _MIN_STARS:
+        return np.nan, np.nan
     core = core_pixels(int(np.sqrt(model.shape[1])))
     own = model - median_rows(model, weights > 0)
     columns, typical = _columns(own[chosen], core)
@@ -49,8 +57,10 @@ def registration_rms(model, background, data, weights, noise, kernel, correlatio
     shift, error = _fit(columns, residual, weights[chosen][:, core], variance)
     # A star without a good pixel in its core says nothing.
     known = np.isfinite(error).all(axis=1) & (error > 0).all(axis=1)
-    shift, error = shift[known], error[known]
-    return tuple(excess_scatter(shift[:, k], error[:, k]) if known.any() else 0.0 for k in (0, 1))
+    n = int(known.sum())
+    if n < _MIN_STARS:
+        return np.nan, np.nan
+    return tuple(student(n) * excess_scatter(shift[known, k], error[known, k]) for k in (0, 1))
 
 
 def _columns(own, core):
