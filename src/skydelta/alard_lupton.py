@@ -376,6 +376,8 @@ def _cards(solution, kernel, stars, options):
     }
     if np.isfinite(solution.flux_error):
         cards["KFLUXERR"] = (solution.flux_error, "relative flux error of the matched image")
+    rms = zip("XY", solution.registration_rms, strict=True)
+    cards |= {f"ASTRMS{a}": (r, "[pix] registration noise") for a, r in rms if np.isfinite(r)}
     return cards
 
 

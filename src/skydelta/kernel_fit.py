@@ -14,7 +14,7 @@ from skydelta.bases import CombinedBasis, convolved_with
 from skydelta.errors import BadKernelError, TooFewStarsError
 from skydelta.kernel import SpatialKernel
 from skydelta.kernel_problem import Problem
-from skydelta.left_out import left_out_errors, left_out_residual
+from skydelta.left_out import left_out_flux_error, left_out_models, left_out_residual
 from skydelta.principal_components import principal_components
 from skydelta.star_judgement import (
     core_pixels,
@@ -24,6 +24,7 @@ from skydelta.star_judgement import (
     raw_ratio,
 )
 from skydelta.star_noise import NoiseModel, flux_ratio, median_rows
+from skydelta.star_shifts import registration_rms
 from skydelta.whitening import convolve_stamps
 
 log = logging.getLogger(__name__)
@@ -145,6 +146,9 @@ class KernelSolution:
         Functions of the basis.
     penalty
         Strength of the roughness prior.
+    registration_rms
+        (x, y), px: scatter of the stars used about the matched image beyond the noise, left out of
+        the fit in turn; NaN for too few.
     notes
         What was not as asked, one sentence each.
     """
@@ -163,6 +167,7 @@ class KernelSolution:
     basis: str
     n_basis: int
     penalty: float = 0.0
+    registration_rms: tuple = (np.nan, np.nan)
     notes: tuple = ()
 
     @property
@@ -250,8 +255,9 @@ def fit_kernel(stamps, basis, shape, options=None, *, components=None, regularis
         msg = f"the kernel sum is {fit.kernel.sum:.4g}: the images do not show the same sky"
         raise BadKernelError(msg, kernel_sum=fit.kernel.sum)
     pure_weights = good / noise.variance(model)
-    flux_error, sum_scatter = left_out_errors(
-        problem, equations, (weights, pure_weights, noise.model_sky), used, fit
+    *predicted, sum_scatter = left_out_models(problem, equations, used, fit)
+    flux_error = left_out_flux_error(
+        *predicted, data, (weights, pure_weights, noise.model_sky), used
     )
     sum_error = max(fit.sum_error, sum_scatter)
     if flux_error > _MAX_FLUX_ERROR:
@@ -292,6 +298,9 @@ def fit_kernel(stamps, basis, shape, options=None, *, components=None, regularis
         basis=problem.basis.name,
         n_basis=len(problem.basis),
         penalty=problem.penalty,
+        registration_rms=registration_rms(
+            *predicted, data, weights, noise, fit.kernel, stamps.source_correlation, used
+        ),
         notes=tuple(notes),
     )
 

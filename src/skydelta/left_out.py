@@ -26,26 +26,52 @@ def left_out_residual(problem, equations, weights, used):
     return total / (weights[used] > 0).sum()
 
 
-def left_out_errors(problem, equations, noise, used, fit):
-    """What leaving stars out in turn shows: (flux error, error of the kernel sum).
+def left_out_models(problem, equations, used, fit):
+    """Each star as predicted by a fit that did not know it.
 
-    The first is the scatter of the flux ratios of stars that the kernel was not fitted to, noise
-    taken off; the second the delete-a-group jackknife of the kernel sum.
+    Returns
+    -------
+    model
+        (n, pixels) the convolved source; of stars that are not used, by the fit to all others.
+    background
+        (n, 1).
+    jackknife
+        Delete-a-group jackknife error of the kernel sum; 0 for fewer than 3 stars.
     """
+    model, background = fit.model(problem.design)
     if used.sum() < 3:
-        return np.nan, 0.0
-    weights, pure_weights, model_sky = noise
-    deviation, expected, sums = np.zeros(used.size), np.zeros(used.size), []
+        return model, background, 0.0
+    model, background, sums = model.copy(), background.copy(), []
     for out in _folds(used):
         trial = problem.solve(equations, used & ~out, (fit.order, fit.background_order))
         sums.append(trial.kernel.sum)
-        model, back = trial.model(problem.design, out)
-        ratio = flux_ratio(model, back, problem.data[out], weights[out], model_sky[out])
-        deviation[out] = ratio - 1.0
-        expected[out] = flux_ratio_noise(weights[out], pure_weights[out], model)
-    jackknife = np.sqrt((len(sums) - 1) * np.var(sums))
-    # A scatter known from few stars predicts with Student's variance, (n - 1) / (n - 3) times as
-    # large.
-    n = int(used.sum())
-    student = np.sqrt((n - 1) / max(n - 3, 1))
-    return student * excess_scatter(deviation[used], expected[used]), float(jackknife)
+        model[out], background[out] = trial.model(problem.design, out)
+    return model, background, float(np.sqrt((len(sums) - 1) * np.var(sums)))
+
+
+def left_out_flux_error(model, background, data, noise, used):
+    """Scatter of the flux ratios of stars the kernel was not fitted to, noise taken off.
+
+    Parameters
+    ----------
+    model, background
+        From `left_out_models`.
+    data
+        (n, pixels).
+    noise
+        (weights, weights without the model's error, variance (n, 1) of a model pixel).
+    used
+        (n,) bool.
+    """
+    if used.sum() < 3:
+        return np.nan
+    weights, pure_weights, model_sky = (part[used] for part in noise)
+    model, background, data = model[used], background[used], data[used]
+    deviation = flux_ratio(model, background, data, weights, model_sky) - 1.0
+    expected = flux_ratio_noise(weights, pure_weights, model)
+    return student(int(used.sum())) * excess_scatter(deviation, expected)
+
+
+def student(n):
+    """A scatter known from n stars predicts with Student's: sqrt((n - 1) / (n - 3)) as large."""
+    return float(np.sqrt((n - 1) / max(n - 3, 1)))

@@ -39,7 +39,15 @@ _COADDS = (
 )
 _NO_CONTROL = "no control sample is held back: stars left out in turn test the fit"
 _NO_REGISTER = "the template is put on the exposure's grid by the two WCS; they are not refitted"
-_DIPOLE = "dipoles are told by the distance of the lobes, detect.dipole_separation"
+_DIPOLE = (
+    "what is called a dipole follows from measure.dipole_preference, detect.dipole_separation and "
+    "fixed limits on the lobes"
+)
+_SKY = "sky sources keep off everything detected or unusable, with no key"
+_STREAKS = "trails are found by detect.streak_sigma, with no other key"
+_COSMIC_RAYS = "cosmic rays are found by detect.cosmic_ray_sigma, with no other key"
+_GLINTS = "no glint trails are looked for"
+_RATIO = "a failed subtraction is told by detect.max_fraction and max_sources"
 _REFERENCE = "no reference catalogue is loaded; subtract.stars.catalogue can name a table"
 _BETA = "each Gaussian is twice as wide as the one before, with no key"
 _SIZE = "the size is 6 times the widest Gaussian within 21 to 51 px, or subtract.basis.size"
@@ -66,11 +74,22 @@ _REASONS = (
     ("doMeasurement", _always("sources are always measured")),
     ("doMerge", _always("footprints of both signs are always merged")),
     ("growFootprint", "footprints are grown by detect.grow_sigma before they are merged"),
-    (
-        "doDeblend",
-        _always("sources that share a footprint are always fitted together; v20 has no doDeblend"),
-    ),
-    ("doDipoleFitting", "two lobes are one source (isDipole), but no dipole model is fitted"),
+    ("deblend.*", "neighbours are fitted together, measure.deblend, with no other key"),
+    ("maskStreaks.*", _STREAKS),
+    ("streakDetection.*", _STREAKS),
+    ("streakBinFactor", _same(_STREAKS, 4)),
+    ("writeStreakInfo", _always("the STREAK plane is written, no table of trails", when=False)),
+    ("*CosmicRay*", _COSMIC_RAYS),
+    ("*cosmicray*", _COSMIC_RAYS),
+    ("findGlints.*", _GLINTS),
+    ("writeGlintInfo", _always(_GLINTS, when=False)),
+    ("badSourceFlags", "flagged sources stay in the catalogue with their flags"),
+    ("clearMaskPlanes", "planes of detection are made anew"),
+    ("raiseOnNoDiaSources", _always("no detection gives an empty catalogue", when=False)),
+    ("raiseOnBadSubtractionRatio", _RATIO),
+    ("badSubtraction*", _RATIO),
+    ("doSubtractBackground", _always("subtract.background_cell takes the background off")),
+    ("subtract*Background.*", "subtract.background_cell takes the background off the difference"),
     ("doForcedMeasurement", _always("PSF fluxes are always forced on exposure and template")),
     ("doSelectSources", _always("stars of the fit are always selected, by subtract.stars")),
     ("doWriteSubtractedExp", _always("diffexp_ID.fits is always written")),
@@ -99,8 +118,7 @@ _REASONS = (
     ("scaleVariance.*", "variance planes are not rescaled"),
     ("doApCorr", _always("fluxes get no aperture correction", when=False)),
     ("applyApCorr.*", "fluxes get no aperture correction"),
-    ("doSkySources", _always("no sky sources are measured", when=False)),
-    ("skySources.*", "no sky sources are measured"),
+    ("skySources.*", _SKY),
     ("useScoreImageDetection", _always("sources are always detected on the score image")),
     ("saveMetadata", _always("headers hold the options of their stage")),
     ("saveLogOutput", _always("logs/ always has the log of every job")),

@@ -22,7 +22,13 @@ from skydelta.dia_pipe.values import (
 _STACK_GAUSSIANS = {"alardNGauss": 3, "alardDegGauss": [4, 2, 2], "alardSigGauss": [0.7, 1.5, 3.0]}
 _STACK_COMPONENTS = 5
 _STACK_CELL = 128
+_STACK_SKY_SOURCES = 100
 """Defaults of the stack that count as soon as a file sets an option beside them."""
+
+_FWHM = 2.3548
+"""Of a Gaussian, sigmas."""
+
+_DIPOLE_FIT = "measurement.plugins.[ip_diffim_DipoleFit]"
 
 _CATALOGUE = (
     "subtract.stars.catalogue must name the table of reference stars; with "
@@ -172,7 +178,7 @@ def _components(given, out):
     pca = given.get("kernel.usePcaForSpatialKernel")
     count = given.get("kernel.numPrincipalComponents")
     on = pca is not None and converted(pca, flag, out)
-    number_kept = converted(count, whole(1), out) if count else _STACK_COMPONENTS
+    number_kept = converted(count, whole(2), out) if count else _STACK_COMPONENTS
     if not on:
         if pca:
             out.put("subtract.basis.components", None)
@@ -181,9 +187,11 @@ def _components(given, out):
     elif number_kept is None:
         out.leave(pca, "there is no number of components")
     else:
-        out.put("subtract.basis.components", number_kept)
+        # ip_diffim puts the mean kernel first and cuts the list after numPrincipalComponents.
+        out.put("subtract.basis.components", number_kept - 1)
         unset = "" if count else "numPrincipalComponents is not set: 5, its default, is taken; "
-        out.remark(pca, f"{unset}the stack counts the mean kernel among the components")
+        text = "the stack counts the mean kernel among the components, skydelta does not: one less"
+        out.remark(pca, unset + text)
 
 
 def _background(given, out):
@@ -212,6 +220,54 @@ def _cells(given, out):
             other = sizes[0] if setting is settings[1] else sizes[1]
             text = f"cells are square here and the other side is {other}"
             out.leave(setting, f"{text}: choose subtract.stars.cell_size")
+
+
+def _deblending(given, out):
+    setting = given["doDeblend"]
+    value = converted(setting, flag, out)
+    out.put("measure.deblend", value)
+    out.remark(
+        setting,
+        "stack v20 has no doDeblend and refuses it; here neighbours are fitted together, each with "
+        "its own flux, instead of parted pixel by pixel",
+    )
+
+
+def _dipole_separation(given, out):
+    (setting,) = given.values()
+    value = converted(setting, number(), out)
+    if value is not None:
+        out.put("detect.dipole_separation", round(value / _FWHM, 4))
+        text = (
+            "in PSF sigmas there, in FWHM here, where it says which peaks of opposite sign are "
+            "tried; what is then called a dipole has its lobes within 1.5 FWHM in any case"
+        )
+        out.remark(setting, text)
+
+
+def _sky_sources(given, out):
+    asked, count = given.get("doSkySources"), given.get("skySources.nSources")
+    on = asked is not None and converted(asked, flag, out)
+    least = converted(count, whole(0), out) if count else _STACK_SKY_SOURCES
+    if not on:
+        if asked:
+            out.put("detect.sky_sources", 0)
+        if count and least is not None:
+            out.leave(count, "not in use: doSkySources is not True")
+    elif least is None:
+        out.leave(asked, "there is no number of sky sources")
+    else:
+        out.put("detect.sky_sources", least)
+        text = "here the number is that on 4096 x 4096 px, on smaller images in proportion"
+        out.remark(asked, text if count else f"100, the default of nSources, is taken; {text}")
+
+
+def _streaks(given, out):
+    setting = given["doMaskStreaks"]
+    if converted(setting, flag, out):
+        out.remark(setting, "trails are looked for unless detect.streak_sigma is null")
+    else:
+        out.put("detect.streak_sigma", None)
 
 
 def _signal_to_noise(used, least, most):
@@ -285,6 +341,11 @@ RULES = (
         choice({name: name for name in ("both", "positive", "negative")}),
     ),
     One("detection.nSigmaToGrow", "detect.grow_sigma", number()),
+    Together(("doMaskStreaks",), _streaks),
+    Together(("doSkySources", "skySources.nSources"), _sky_sources),
+    Together(("doDeblend",), _deblending),
+    One("doDipoleFitting", "measure.dipoles", flag),
+    Together((f"{_DIPOLE_FIT}.maxSeparation",), _dipole_separation),
     One("measurement.plugins.[base_CircularApertureFlux].radii", "measure.apertures", radii),
 )
 
