@@ -55,11 +55,11 @@ def test_noise_adds_in_quadrature():
         template, *at, psf, np.array([4.0, 4.0]), model_error=0.04, registration_error=0.1
     )
     assert noise == pytest.approx(np.sqrt(16 + (0.05 * light) ** 2 + (0.1 * gradient) ** 2))
-    measured = matched(template.exposure.image, flux_error=np.nan, registration_error=0.3)
+    measured = matched(template.exposure.image, flux_error=np.nan, registration_error=0.03)
     noise = model_noise(
         measured, *at, psf, np.array([4.0, 4.0]), model_error=0.0, registration_error=0.1
     )
-    assert noise == pytest.approx(np.hypot(4.0, 0.3 * gradient))
+    assert noise == pytest.approx(np.hypot(4.0, 0.03 * gradient))
     # A score that allows for the registration itself.
     noise = model_noise(
         measured, *at, psf, np.array([4.0, 4.0]), model_error=0.0, registration_error=None

@@ -59,7 +59,7 @@ class DetectOptions:
         Relative error of the subtracted light at a star, beside what was measured: a residual of
         this part of a star is not significant.
     registration_error
-        px along an axis, at least; what the subtraction measured counts if it is larger.
+        px along an axis, where the subtraction had too few stars to measure it.
     cosmic_ray_sigma
         Least core pixel of a cosmic ray, sigma; None to look for none.
     streak_sigma

@@ -135,8 +135,8 @@ def model_noise(matched, x, y, psf, flux_sigma, *, model_error, registration_err
     model_error
         Relative error of the matched template at a star, beside the measured one.
     registration_error
-        px, along one axis, at least; the template's own, if it was measured and is larger. None
-        where the score allows for it already.
+        px, along one axis, where the stars did not tell. None where the score allows for it
+        already.
 
     Returns
     -------
@@ -147,5 +147,6 @@ def model_noise(matched, x, y, psf, flux_sigma, *, model_error, registration_err
     relative = np.hypot(model_error, np.nan_to_num(matched.flux_error))
     shift = 0.0
     if registration_error is not None:
-        shift = max(registration_error, matched.registration_error or 0.0)
+        measured = matched.registration_error
+        shift = registration_error if measured is None else measured
     return np.sqrt(flux_sigma**2 + (relative * light) ** 2 + (shift * gradient) ** 2)
