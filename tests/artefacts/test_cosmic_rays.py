@@ -138,3 +138,14 @@ def test_without_a_psf_nothing_is_sharp():
     found = find_cosmic_rays(exposure.replace(psf=Half(psf.x, psf.y, psf.data))).pixels
     assert not found[:, :200].any()
     assert found[50:350:50, 370].all()
+
+
+def test_wide_tracks_on_empty_sky_are_hits():
+    """A track two px wide could be a star's residual; where the template is empty it is a hit."""
+    image = white_noise((96, 96), 2)
+    image[40:42, 30:42] += 40.0
+    exposure = make_exposure(image, 1.0)
+    empty = MatchedTemplate(make_exposure(white_noise((96, 96), 5), 1.0), kernel_sum=1.0)
+    found = find_cosmic_rays(exposure, matched=empty)
+    assert found.pixels[40:42, 30:42].mean() > 0.9
+    assert found.count == 1

@@ -358,8 +358,8 @@ def _profile(strip):
 def _effect(strip, fwhm):
     """Sigma that a strip adds to the PSF flux of a source on its middle line.
 
-    For a Gaussian PSF phi of width s on white noise, sum(phi z) / sqrt(sum(phi^2)), where phi summed
-    along the line is a Gaussian of one dimension and sum(phi^2) = 1 / (4 pi s^2).
+    For a Gaussian PSF phi of width s on white noise, sum(phi z) / sqrt(sum(phi^2)); phi summed
+    along the line is a Gaussian of one dimension, sum(phi^2) = 1 / (4 pi s^2).
     """
     width = fwhm / np.sqrt(8 * np.log(2))
     across = np.arange(-_HALF, _HALF + 1)
