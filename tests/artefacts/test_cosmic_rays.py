@@ -140,12 +140,13 @@ def test_without_a_psf_nothing_is_sharp():
     assert found[50:350:50, 370].all()
 
 
-def test_wide_tracks_on_empty_sky_are_hits():
-    """A track two px wide could be a star's residual; where the template is empty it is a hit."""
+def test_smeared_tracks_on_empty_sky_are_hits():
+    """What a star's residual could be as sharp as is a hit where the template is empty."""
     image = white_noise((96, 96), 2)
-    image[40:42, 30:42] += 40.0
+    image[39:43, 30:42] += np.array([8.0, 40.0, 20.0, 2.0])[:, None]
     exposure = make_exposure(image, 1.0)
-    empty = MatchedTemplate(make_exposure(white_noise((96, 96), 5), 1.0), kernel_sum=1.0)
-    found = find_cosmic_rays(exposure, matched=empty)
-    assert found.pixels[40:42, 30:42].mean() > 0.9
-    assert found.count == 1
+    template = white_noise((96, 96), 5)
+    empty = MatchedTemplate(make_exposure(template, 1.0), kernel_sum=1.0)
+    assert find_cosmic_rays(exposure, matched=empty).pixels[40, 30:42].all()
+    bright = MatchedTemplate(make_exposure(template + 400 * (image > 6), 1.0), kernel_sum=1.0)
+    assert find_cosmic_rays(exposure, matched=bright).count == 0
