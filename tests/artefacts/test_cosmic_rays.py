@@ -138,3 +138,15 @@ def test_without_a_psf_nothing_is_sharp():
     found = find_cosmic_rays(exposure.replace(psf=Half(psf.x, psf.y, psf.data))).pixels
     assert not found[:, :200].any()
     assert found[50:350:50, 370].all()
+
+
+def test_smeared_tracks_on_empty_sky_are_hits():
+    """What a star's residual could be as sharp as is a hit where the template is empty."""
+    image = white_noise((96, 96), 2)
+    image[39:43, 30:42] += np.array([8.0, 40.0, 20.0, 2.0])[:, None]
+    exposure = make_exposure(image, 1.0)
+    template = white_noise((96, 96), 5)
+    empty = MatchedTemplate(make_exposure(template, 1.0), kernel_sum=1.0)
+    assert find_cosmic_rays(exposure, matched=empty).pixels[40, 30:42].all()
+    bright = MatchedTemplate(make_exposure(template + 400 * (image > 6), 1.0), kernel_sum=1.0)
+    assert find_cosmic_rays(exposure, matched=bright).count == 0

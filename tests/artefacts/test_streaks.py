@@ -108,3 +108,12 @@ def test_spans_are_the_pixels_within_the_half_width(angle):
     margin = 1e-9
     assert where[(across < 6 - margin) & (along < 66 - margin)].all()
     assert not where[(across > 6 + margin) | (along > 66 + margin)].any()
+
+
+def test_traces_that_change_no_flux_are_left_alone():
+    """A faint column defect, seen over 1600 px only, crosses good sources."""
+    image = white_noise((1600, 640), 3)
+    image[:, 300:302] -= 0.35
+    assert find_streaks(make_exposure(image, 1.0)) == []
+    image[:, 300:302] -= 3.0
+    assert len(find_streaks(make_exposure(image, 1.0))) == 1

@@ -4,7 +4,8 @@ The test is condition 3 of the LSST stack's findCosmicRays (Shimasaku and Lupton
 along one of four directions the two neighbours of a pixel are fainter, against it, than the PSF
 allows. On a difference the light is not only the PSF: a star that is out of place leaves the PSF's
 gradient, one that is too wide its Laplacian, and those are sharper. The contrast allowed is the
-largest of all three, at any sub-pixel position.
+largest of all three, at any sub-pixel position; that of the PSF alone where too little light was
+subtracted to leave such a residual.
 """
 
 from dataclasses import dataclass
@@ -46,6 +47,9 @@ _PATTERN_ERROR = 2.0
 _CHUNK = 4096
 """Candidates whose surroundings are looked at together: it bounds their memory."""
 
+
+_RESIDUAL = 0.5
+"""A star's residual is fainter than this part of the light subtracted within 2 px of it."""
 
 _MODEL_ERROR = 0.02
 """Of the subtracted light of a pixel: the noise of a bright star's core that no model foresees."""
@@ -129,6 +133,19 @@ class _Significance:
             variance = variance + (_MODEL_ERROR * self.matched.pixel_light(index)) ** 2
         return np.sqrt(variance)
 
+    def alone(self, index):
+        """Which pixels are brighter than any residual of the light that was subtracted there."""
+        if self.matched is None:
+            return np.zeros(index.size, bool)
+        ny, nx = self.shape
+        y, x = np.divmod(index, nx)
+        light = np.zeros(index.size)
+        for dy in range(-2, 3):
+            for dx in range(-2, 3):
+                around = np.clip(y + dy, 0, ny - 1) * nx + np.clip(x + dx, 0, nx - 1)
+                light = np.maximum(light, self.matched.pixel_light(around))
+        return np.abs(self.image[index]) > _RESIDUAL * light + _ERROR * self.sigma(index)
+
     def above(self, threshold):
         """Flat indices of usable pixels of |value| above so many sigma."""
         with np.errstate(invalid="ignore"):
@@ -158,7 +175,7 @@ class _Significance:
         ny, nx = self.shape
         y, x = np.divmod(index, nx)
         sign = np.sign(self.image[index])
-        allowed = contrast.at(x, y)
+        allowed = np.where(self.alone(index), contrast.at(x, y, alone=True), contrast.at(x, y))
         core = np.abs(self.image[index]) - error * self.sigma(index)
         sharp = np.zeros(index.size, bool)
         for (dy, dx), ratio in zip(_DIRECTIONS, allowed, strict=True):
@@ -181,21 +198,23 @@ class _AllowedContrast:
         ny, nx = exposure.shape
         self.x, self.y = grid_nodes(nx, _NODES), grid_nodes(ny, _NODES)
         xx, yy = (a.ravel() for a in np.meshgrid(self.x, self.y))
-        self.ratios = np.array([_least_ratios(s) for s in exposure.psf.stamps(xx, yy)])
+        # (2, nodes, 4): with a star's residuals, of the PSF alone.
+        ratios = [_least_ratios(s) for s in exposure.psf.stamps(xx, yy)]
+        self.ratios = np.array(ratios).transpose(1, 0, 2)
 
-    def at(self, x, y):
-        """(4, n) at the nearest node."""
+    def at(self, x, y, *, alone=False):
+        """(4, n) at the nearest node, of the PSF alone or with a star's residuals."""
         i, j = (np.rint(np.interp(p, n, np.arange(_NODES))) for p, n in ((x, self.x), (y, self.y)))
-        return self.ratios[(j * _NODES + i).astype(int)].T
+        return self.ratios[int(alone), (j * _NODES + i).astype(int)].T
 
 
 def _least_ratios(stamp):
-    """Over sub-pixel positions of the PSF, of its gradients and of its Laplacian, at their peaks.
+    """(2, 4) over sub-pixel positions: of PSF, gradients and Laplacian at their peaks; of the PSF.
 
     Zero, so that no pixel is called sharp, where the PSF is not known.
     """
     if not is_known(stamp):
-        return np.zeros(len(_DIRECTIONS))
+        return np.zeros((2, len(_DIRECTIONS)))
     steps = np.linspace(-0.5, 0.5, 3)
     dx, dy = (a.ravel() for a in np.meshgrid(steps, steps))
     phi = shift_stamps(np.broadcast_to(stamp, (dx.size, *stamp.shape)), dx, dy)
@@ -206,7 +225,7 @@ def _least_ratios(stamp):
         phi, *_constant(dx, 0, -_SHIFT)
     )
     gyy, gxx = np.gradient(gy, axis=1), np.gradient(gx, axis=2)
-    least = np.ones(len(_DIRECTIONS))
+    least, alone = np.ones(len(_DIRECTIONS)), None
     for patterns in (phi, gx, gy, gx + gy, gx - gy, gxx + gyy):
         inner = np.abs(patterns[:, 1:-1, 1:-1]).reshape(len(patterns), -1)
         j, i = np.divmod(inner.argmax(axis=1), patterns.shape[2] - 2)
@@ -215,7 +234,8 @@ def _least_ratios(stamp):
         for k, (v, u) in enumerate(_DIRECTIONS):
             pair = 0.5 * (patterns[rows, j + v, i + u] + patterns[rows, j - v, i - u])
             least[k] = min(least[k], (pair / peak).min())
-    return np.maximum(least, 0.0)
+        alone = least.copy() if alone is None else alone
+    return np.maximum([least, alone], 0.0)
 
 
 def _constant(like, *values):

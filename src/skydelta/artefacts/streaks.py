@@ -57,6 +57,10 @@ _PIECES_SEEN = 0.6
 _WING = 0.2
 """The mask ends where the profile falls below so many sigma of a pixel, or into its noise."""
 
+_LEAST_EFFECT = 1.0
+"""Sigma by which a streak changes the PSF flux of a source on it; a fainter one, such as the trace
+of a bad column that took the whole image to be seen, neither makes detections nor spoils fluxes."""
+
 _MARGIN = 8
 """px about a streak that do not count for the next one: the wings of a bright trail."""
 
@@ -276,6 +280,8 @@ def _followed(z, ends, significance, fwhm):
     strip = _strip(z, ends)
     if strip.shape[1] < _PIECES * _BIN:
         return None
+    if _effect(sign * strip, fwhm) < _LEAST_EFFECT:
+        return None
     half_width = _half_width(sign * strip, fwhm)
     inner = np.abs(np.arange(-_HALF, _HALF + 1)) <= max(0.5 * half_width, 0.5 * fwhm)
     pieces = [_piece_significance(sign * p) for p in np.array_split(strip[inner], _PIECES, axis=1)]
@@ -347,6 +353,18 @@ def _profile(strip):
     profile[known] = np.nanmedian(strip[known], axis=1)
     outer = _HALF // 4
     return profile - np.median(np.r_[profile[:outer], profile[-outer:]])
+
+
+def _effect(strip, fwhm):
+    """Sigma that a strip adds to the PSF flux of a source on its middle line.
+
+    For a Gaussian PSF phi of width s on white noise, sum(phi z) / sqrt(sum(phi^2)); phi summed
+    along the line is a Gaussian of one dimension, sum(phi^2) = 1 / (4 pi s^2).
+    """
+    width = fwhm / np.sqrt(8 * np.log(2))
+    across = np.arange(-_HALF, _HALF + 1)
+    weight = np.exp(-0.5 * (across / width) ** 2) / (np.sqrt(2 * np.pi) * width)
+    return float(2 * np.sqrt(np.pi) * width * (weight @ _profile(strip)))
 
 
 def _half_width(strip, fwhm):
