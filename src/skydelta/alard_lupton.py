@@ -33,6 +33,7 @@ from skydelta.kernel_basis import (
 from skydelta.kernel_fit import fit_kernel, with_residuals
 from skydelta.kernel_stamps import cut_stamps, smoothed
 from skydelta.kernel_stars import kernel_stars
+from skydelta.left_out import student
 from skydelta.matching import psf_kernels
 from skydelta.star_judgement import REJECT_REASONS
 from skydelta.whitening import convolve_stamps
@@ -374,16 +375,16 @@ def _cards(solution, kernel, stars, options):
         "KITER": (solution.iterations, "rejection rounds"),
         "KRESID": (solution.median_residual, "median core residual of the stars, in sigma"),
     }
-    if np.isfinite(solution.flux_error):
-        cards["KFLUXERR"] = (solution.flux_error, "relative flux error of the matched image")
+    if np.isfinite(error := solution.flux_error):
+        cards["KFLUXERR"] = (error, "relative flux error of the matched image")
+        cards["KSCATTER"] = (error / student(used), "scatter of the stars behind KFLUXERR")
     rms = zip("XY", solution.registration_rms, strict=True)
     cards |= {f"ASTRMS{a}": (r, "[pix] registration noise") for a, r in rms if np.isfinite(r)}
     return cards
 
 
 def _fallback_notes(solution, options):
-    notes = []
-    used = int(solution.used.sum())
+    notes, used = [], int(solution.used.sum())
     if not np.isfinite(solution.flux_error):
         notes.append(
             f"{used} stars are too few to tell the kernel's own flux error: errors hold noise only"

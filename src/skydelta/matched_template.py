@@ -35,14 +35,19 @@ class MatchedTemplate:
 
     @classmethod
     def of(cls, exposure, meta):
-        """As the header of the difference tells it: KSUM, KFLUXERR, KSIZE, ASTRMSX, ASTRMSY."""
+        """As the header of the difference tells it.
+
+        The relative error is KSCATTER where it is given: what the stars themselves scatter by.
+        KFLUXERR allows besides for their being few, twice as much from four of them; a threshold
+        on that would hide sources that the catalogue can give with their honest errors.
+        """
         # In memory a card can carry its comment.
         cards = {k: v[0] if isinstance(v, tuple) else v for k, v in meta.items()}
         axes = [cards[name] for name in ("ASTRMSX", "ASTRMSY") if name in cards]
         return cls(
             exposure,
             kernel_sum=float(cards["KSUM"]),
-            flux_error=float(cards.get("KFLUXERR", np.nan)),
+            flux_error=float(cards.get("KSCATTER", cards.get("KFLUXERR", np.nan))),
             reach=int(cards.get("KSIZE", 1)) // 2,
             registration_error=float(np.sqrt(np.mean(np.square(axes)))) if axes else None,
         )
