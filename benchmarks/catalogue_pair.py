@@ -44,6 +44,8 @@ class Judged:
         (n,) REAL, DUPLICATE or ARTEFACT.
     event
         (n,) row of the truth nearest to each source.
+    kernel_sum
+        Science counts per template count.
     """
 
     pair: object
@@ -54,6 +56,7 @@ class Judged:
     catalogue: dict
     kind: np.ndarray
     event: np.ndarray
+    kernel_sum: float
 
     @property
     def unflagged(self):
@@ -80,8 +83,8 @@ class Judged:
         return at_pixels(clear, self.pair.truth["x"], self.pair.truth["y"])
 
 
-def judged_pair(size, fwhm_science, fwhm_template, seed, *, registration=20.0, events=400, trails=2):
-    """The Judged catalogue of a pair with unmasked cosmic rays, saturated stars and trails.
+def simulated(size, fwhm_science, fwhm_template, seed, *, registration=20.0, events=400, trails=2):
+    """A pair with unmasked cosmic rays, saturated stars and trails.
 
     Parameters
     ----------
@@ -98,7 +101,7 @@ def judged_pair(size, fwhm_science, fwhm_template, seed, *, registration=20.0, e
     trails
         Satellite trails.
     """
-    pair = simulate_pair(
+    return simulate_pair(
         (size, size),
         fwhm_science=fwhm_science,
         fwhm_template=fwhm_template,
@@ -108,11 +111,16 @@ def judged_pair(size, fwhm_science, fwhm_template, seed, *, registration=20.0, e
         registration_error_mas=registration,
         trails=trails,
     )
-    return judge(pair, make_template(pair), seed)
 
 
-def judge(pair, template, seed):
-    """The Judged catalogue of the chain with default options."""
+def judged_pair(*arguments, **options):
+    """The Judged catalogue of a `simulated` pair with default options."""
+    pair = simulated(*arguments, **options)
+    return judge(pair, make_template(pair), arguments[3])
+
+
+def judge(pair, template, seed, *, detect_options=None, measure_options=None):
+    """The Judged catalogue of the chain, with default options where none are given."""
     science, correlation = pair.science, template.noise_correlation
     raw = subtract(science, template.exposure, correlation)
     white = decorrelate(raw, science, template.exposure, correlation)
@@ -123,6 +131,7 @@ def judge(pair, template, seed):
         score=white.score,
         matched=MatchedTemplate.of(template.exposure, difference.meta),
         sky_seed=seed,
+        options=detect_options,
     )
     difference = difference.replace(mask=mask_with_planes(difference.mask, found))
     columns = measure(
@@ -132,13 +141,16 @@ def judge(pair, template, seed):
         found,
         kernel_sum=raw.flux_ratio,
         kernel_error=raw.flux_error,
+        options=measure_options,
     )
     x, y = columns["base_NaiveCentroid_x"], columns["base_NaiveCentroid_y"]
     columns |= local_columns(difference, x, y)
     scale = template.exposure.photo_calib.scale
     catalogue = calibrate(columns, difference, 1, 0, template_scale=scale)
     kind, event = true_kinds(columns, pair.truth)
-    return Judged(pair, template, difference, found, columns, catalogue, kind, event)
+    return Judged(
+        pair, template, difference, found, columns, catalogue, kind, event, raw.flux_ratio
+    )
 
 
 def true_kinds(columns, truth):
