@@ -4,7 +4,8 @@ The test is condition 3 of the LSST stack's findCosmicRays (Shimasaku and Lupton
 along one of four directions the two neighbours of a pixel are fainter, against it, than the PSF
 allows. On a difference the light is not only the PSF: a star that is out of place leaves the PSF's
 gradient, one that is too wide its Laplacian, and those are sharper. The contrast allowed is the
-largest of all three, at any sub-pixel position.
+largest of all three, at any sub-pixel position; where a pixel is brighter than the light that was
+subtracted there, it is no residual of it, and the contrast is that of the PSF alone.
 """
 
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ _SLACK = 0.6
 
 _GROW_ERROR, _GROW_SLACK = 1.0, 0.6
 """The same for pixels that touch a core."""
+
+_NEW_ERROR = 1.0
+"""Added to both where only the PSF's contrast is asked for: a faint transient's noise on its flank
+sharpens it more often than the PSF's derivatives allow for."""
 
 _SHIFT = 0.25
 """px by which a PSF is moved both ways for its gradient, which central differences would widen."""
@@ -129,6 +134,12 @@ class _Significance:
             variance = variance + (_MODEL_ERROR * self.matched.pixel_light(index)) ** 2
         return np.sqrt(variance)
 
+    def is_new(self, index):
+        """Which of the pixels are brighter than the subtracted light; none if that is not known."""
+        if self.matched is None:
+            return np.zeros(index.size, bool)
+        return np.abs(self.image[index]) > self.matched.pixel_light(index)
+
     def above(self, threshold):
         """Flat indices of usable pixels of |value| above so many sigma."""
         with np.errstate(invalid="ignore"):
@@ -158,7 +169,8 @@ class _Significance:
         ny, nx = self.shape
         y, x = np.divmod(index, nx)
         sign = np.sign(self.image[index])
-        allowed = contrast.at(x, y)
+        new = self.is_new(index)
+        allowed, error = contrast.at(x, y, new), error + _NEW_ERROR * new
         core = np.abs(self.image[index]) - error * self.sigma(index)
         sharp = np.zeros(index.size, bool)
         for (dy, dx), ratio in zip(_DIRECTIONS, allowed, strict=True):
@@ -183,19 +195,20 @@ class _AllowedContrast:
         xx, yy = (a.ravel() for a in np.meshgrid(self.x, self.y))
         self.ratios = np.array([_least_ratios(s) for s in exposure.psf.stamps(xx, yy)])
 
-    def at(self, x, y):
-        """(4, n) at the nearest node."""
+    def at(self, x, y, new):
+        """(4, n) at the nearest node; of the PSF alone for pixels that are `new`."""
         i, j = (np.rint(np.interp(p, n, np.arange(_NODES))) for p, n in ((x, self.x), (y, self.y)))
-        return self.ratios[(j * _NODES + i).astype(int)].T
+        return self.ratios[(j * _NODES + i).astype(int), new.astype(int)].T
 
 
 def _least_ratios(stamp):
-    """Over sub-pixel positions of the PSF, of its gradients and of its Laplacian, at their peaks.
+    """Over sub-pixel positions, at their peaks: (2, 4), of all patterns and of the PSF alone.
 
-    Zero, so that no pixel is called sharp, where the PSF is not known.
+    The patterns are the PSF, its gradients and its Laplacian. Zero, so that no pixel is called
+    sharp, where the PSF is not known.
     """
     if not is_known(stamp):
-        return np.zeros(len(_DIRECTIONS))
+        return np.zeros((2, len(_DIRECTIONS)))
     steps = np.linspace(-0.5, 0.5, 3)
     dx, dy = (a.ravel() for a in np.meshgrid(steps, steps))
     phi = shift_stamps(np.broadcast_to(stamp, (dx.size, *stamp.shape)), dx, dy)
@@ -206,16 +219,22 @@ def _least_ratios(stamp):
         phi, *_constant(dx, 0, -_SHIFT)
     )
     gyy, gxx = np.gradient(gy, axis=1), np.gradient(gx, axis=2)
+    alone = _least_ratios_of(phi)
+    others = [_least_ratios_of(p) for p in (gx, gy, gx + gy, gx - gy, gxx + gyy)]
+    return np.maximum([np.minimum.reduce([alone, *others]), alone], 0.0)
+
+
+def _least_ratios_of(patterns):
+    """(4,) least mean of two opposite neighbours over the peak, of (n, size, size) patterns."""
+    inner = np.abs(patterns[:, 1:-1, 1:-1]).reshape(len(patterns), -1)
+    j, i = np.divmod(inner.argmax(axis=1), patterns.shape[2] - 2)
+    rows, j, i = np.arange(len(patterns)), j + 1, i + 1
+    peak = patterns[rows, j, i]
     least = np.ones(len(_DIRECTIONS))
-    for patterns in (phi, gx, gy, gx + gy, gx - gy, gxx + gyy):
-        inner = np.abs(patterns[:, 1:-1, 1:-1]).reshape(len(patterns), -1)
-        j, i = np.divmod(inner.argmax(axis=1), patterns.shape[2] - 2)
-        rows, j, i = np.arange(len(patterns)), j + 1, i + 1
-        peak = patterns[rows, j, i]
-        for k, (v, u) in enumerate(_DIRECTIONS):
-            pair = 0.5 * (patterns[rows, j + v, i + u] + patterns[rows, j - v, i - u])
-            least[k] = min(least[k], (pair / peak).min())
-    return np.maximum(least, 0.0)
+    for k, (v, u) in enumerate(_DIRECTIONS):
+        pair = 0.5 * (patterns[rows, j + v, i + u] + patterns[rows, j - v, i - u])
+        least[k] = min(1.0, (pair / peak).min())
+    return least
 
 
 def _constant(like, *values):
