@@ -15,6 +15,7 @@ Figures of each pair, and of all together ("all"):
   cut      reliability that keeps 97 % of the unflagged real sources above S/N 6
   art      unflagged artefacts at or above that cut per square degree (number in all)
   real     unflagged real sources at or above it, % of those above the threshold
+  at 0.5   artefacts per square degree and real sources in % at a reliability of 0.5
   pull     scatter of (flux - truth) / error: hostless, on hosts; expected S/N above 8, unflagged,
            not blended, and its robust value (68 % range)
   astro    scatter of (position - truth) / error, both axes
@@ -115,6 +116,7 @@ def figures(given, cut):
     false = (sources["kind"] == ARTEFACT) & sources["unflagged"]
     real = (sources["kind"] == REAL) & sources["unflagged"]
     above = sources["reliability"] >= cut
+    half_sure = sources["reliability"] >= 0.5
     good, hosted, star = sources["good"], sources["hosted"], sources["star"]
     lonely = good & ~hosted & ~star
     astro = np.concatenate([sources["xpull"][lonely], sources["ypull"][lonely]])
@@ -129,6 +131,8 @@ def figures(given, cut):
         "cut": f"{cut:.3f}",
         "art": f"{(false & above).sum() / given['area']:.0f} ({(false & above).sum()})",
         "real %": f"{100 * (real & above).sum() / max(real.sum(), 1):.1f}",
+        "at 0.5": f"{(false & half_sure).sum() / given['area']:.0f}, "
+        f"{100 * (real & half_sure).sum() / max(real.sum(), 1):.1f} %",
         "pull hostless": f"{scatter(sources['pull'][lonely])}",
         "pull hosted": f"{scatter(sources['pull'][good & hosted])}",
         "pull stars": f"{scatter(sources['pull'][good & star])}",
@@ -138,16 +142,15 @@ def figures(given, cut):
     }
 
 
-def offenders(judged, label, cut):
+def offenders(judged, label):
     """Lines on every unflagged artefact and every event that was lost: for looking at them."""
     catalogue, columns = judged.catalogue, judged.columns
-    rows = []
-    for k in np.flatnonzero((judged.kind == ARTEFACT) & judged.unflagged):
-        rows.append(
-            f"{label},artefact,{catalogue['x'][k]:.1f},{catalogue['y'][k]:.1f},"
-            f"{columns['detect_score'][k]:.1f},{columns['detect_score_noise'][k]:.1f},"
-            f"{catalogue['reliability'][k]:.3f}"
-        )
+    rows = [
+        f"{label},artefact,{catalogue['x'][k]:.1f},{catalogue['y'][k]:.1f},"
+        f"{columns['detect_score'][k]:.1f},{columns['detect_score_noise'][k]:.1f},"
+        f"{catalogue['reliability'][k]:.3f}"
+        for k in np.flatnonzero((judged.kind == ARTEFACT) & judged.unflagged)
+    ]
     given = facts(judged)["events"]
     for k in np.flatnonzero(given["away"] & (given["snr"] > 7) & ~given["found"]):
         row = judged.pair.truth[k]
@@ -169,7 +172,7 @@ def main():
         for seed in arguments.seeds:
             judged = judged_pair(arguments.size, *map(float, text.split(":")), seed)
             parts[text, seed] = facts(judged)
-            rows += offenders(judged, f"{text},{seed}", 0.0)
+            rows += offenders(judged, f"{text},{seed}")
             print(f"{text} seed {seed} done", flush=True)
     everything = together(list(parts.values()))
     cut = reliability_cut(everything["sources"])

@@ -186,7 +186,9 @@ def report(content, held):
         "artefact search off": ~shipped,
         "artefact search off, S/N > 6": ~shipped & bright,
     }
-    print("| sources | real | artefacts | AUC | " + " | ".join(f"{r:g}" for r in FALSE_RATES) + " |")
+    print(
+        "| sources | real | artefacts | AUC | " + " | ".join(f"{r:g}" for r in FALSE_RATES) + " |"
+    )
     print("|---" * (4 + len(FALSE_RATES)) + "|")
     for name, keep in groups.items():
         complete, area, real, false = roc_rows(score[keep], held["kind"][keep])

@@ -77,7 +77,12 @@ class TestTrees:
         "broken", [{"threshold": [[0.0, 1.0]]}, {"value": [[1.0, 2.0, 3.0]]}, {"feature": [[0, 1]]}]
     )
     def test_trees_of_the_wrong_shape_are_refused(self, broken):
-        good = {"bias": 0, "feature": [[0, 1, 1]], "threshold": [[0, 0, 0]], "value": [[1, 2, 3, 4]]}
+        good = {
+            "bias": 0,
+            "feature": [[0, 1, 1]],
+            "threshold": [[0, 0, 0]],
+            "value": [[1, 2, 3, 4]],
+        }
         with pytest.raises(ValueError, match="inner nodes"):
             BoostedTrees.of(good | broken)
 
@@ -89,7 +94,7 @@ class TestModelFile:
     def test_is_that_of_the_code(self):
         content = json.loads(self.content())
         assert tuple(content["features"]) == FEATURES
-        assert MODEL_FILE == f"reliability_v{content['version']}.json"
+        assert f"reliability_v{content['version']}.json" == MODEL_FILE
         assert shipped_model().version == content["version"]
         assert (Path(__file__).parents[1] / content["made_by"]).exists()
 
@@ -119,7 +124,9 @@ class TestScores:
     def test_transients_on_stars_are_real(self):
         x, y = places()
         stars = star_field(SHAPE, x + 2.0, y, np.full(x.size, 200.0), SIGMA)
-        columns, _ = scored(star_field(SHAPE, x, y, np.full(x.size, 20 / NORM), SIGMA), template=stars)
+        columns, _ = scored(
+            star_field(SHAPE, x, y, np.full(x.size, 20 / NORM), SIGMA), template=stars
+        )
         assert np.median(columns["reliability"]) > 0.9
 
     def test_single_hot_pixels_are_not(self):

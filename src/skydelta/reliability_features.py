@@ -79,7 +79,7 @@ def reliability_features(difference, columns, kernel_sum):
 
 
 def _significance(columns):
-    """How far above the noise, with and without the subtraction's own error, and how well fitted."""
+    """Significance with and without the error of the subtraction, and how good the fit is."""
     noise = np.abs(columns["detect_score_noise"].astype(float))
     flux, error = columns["base_PsfFlux_instFlux"], columns["base_PsfFlux_instFluxErr_noise"]
     count = columns["base_PsfFlux_npixels"]
@@ -95,7 +95,8 @@ def _shapes(columns, psf):
     """Size and ellipticity against the PSF's."""
     xx, yy, xy = (columns[f"base_SdssShape_{name}"] for name in ("xx", "yy", "xy"))
     trace, expected = xx + yy, psf[0] + psf[1]
-    across, along = (xx - yy) / trace - (psf[0] - psf[1]) / expected, xy / trace - psf[2] / expected
+    across = (xx - yy) / trace - (psf[0] - psf[1]) / expected
+    along = xy / trace - psf[2] / expected
     return {"size": np.log10(trace / expected), "elongation": np.hypot(across, 2 * along)}
 
 
@@ -123,9 +124,7 @@ def _stamp_features(pixels, columns, fwhm, half):
     flux = columns["base_PsfFlux_instFlux"]
     data *= np.where(flux < 0, -1.0, 1.0)[:, None, None]
     offset = np.arange(-half, half + 1)
-    distance = np.hypot(
-        offset - (x - xi)[:, None, None], offset[:, None] - (y - yi)[:, None, None]
-    )
+    distance = np.hypot(offset - (x - xi)[:, None, None], offset[:, None] - (y - yi)[:, None, None])
     core, wide = (
         np.clip(radius * fwhm[:, None, None] + 0.5 - distance, 0, 1) for radius in (_CORE, _WIDE)
     )
