@@ -10,6 +10,7 @@ from scenes import gaussian_stamp, make_exposure, star_field, white_noise
 
 from skydelta.boosted_trees import BoostedTrees
 from skydelta.detect import DetectOptions, detect
+from skydelta.io.sources import read_sources, write_sources
 from skydelta.measure import MeasureOptions, measure
 from skydelta.reliability import MODEL_FILE, ReliabilityModel, shipped_model
 from skydelta.reliability_features import FEATURES, MISSING, reliability_features
@@ -168,6 +169,15 @@ class TestScores:
         assert sky.sum() > 3
         assert (np.isnan(columns["reliability"]) == sky).all()
         assert set(columns["reliabilityVersion"]) == {shipped_model().version}
+
+    @pytest.mark.parametrize("count", [0, 9])
+    def test_survive_the_source_file(self, tmp_path, count):
+        x, y = (a[:count] for a in places(120))
+        columns, _ = scored(star_field(SHAPE, x, y, np.full(count, 30 / NORM), SIGMA))
+        write_sources(tmp_path / "a.fits", columns)
+        back = read_sources(tmp_path / "a.fits")
+        assert (back["reliability"] == columns["reliability"]).all()
+        assert list(back["reliabilityVersion"]) == list(columns["reliabilityVersion"])
 
     def test_can_be_left_out(self):
         exposure = make_exposure(white_noise(SHAPE, 1), 1.0, sigma=SIGMA)
