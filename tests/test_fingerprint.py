@@ -111,3 +111,7 @@ def test_foreign_and_empty_scripts(tmp_path):
     path.write_text("import numpy\nfrom pathlib import Path\n")
     assert modules_of(path) == []
     assert len(fingerprint(path)) == 16
+
+
+def test_another_model_of_reliability_reruns_what_measures(edited):
+    assert edited("data/reliability_v1.json", "\n") == {"measure"}

@@ -12,6 +12,7 @@ def fingerprint(script):
     """Hash of every module of the package that a script imports, directly or through others.
 
     Imports inside functions count; layout and comments do not, since the syntax tree is hashed.
+    Files of the folder ``data`` count where a module has their name as a string.
 
     Parameters
     ----------
@@ -52,7 +53,18 @@ def _module_imports(module):
 
 @cache
 def _dump(module):
-    return ast.dump(_tree(_file(module))).encode()
+    tree = _tree(_file(module))
+    return ast.dump(tree).encode() + b"".join(p.read_bytes() for p in _data_files(tree))
+
+
+def _data_files(tree):
+    """Files of the package's data that a module names, sorted."""
+    texts = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    return sorted(path for path in _ROOT.glob("data/*") if path.name in texts)
 
 
 @cache

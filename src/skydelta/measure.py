@@ -13,6 +13,7 @@ from skydelta.errors import BadPsfError
 from skydelta.photometry import aperture_columns, forced_fluxes, shape_columns
 from skydelta.pixel_flags import flag_columns, footprint_sizes
 from skydelta.psf import FWHM_PER_SIGMA, grid_nodes
+from skydelta.reliability import reliability_columns
 from skydelta.sources_fit import fit_sources, split_sources
 
 APERTURES = (3.0, 4.5, 6.0, 9.0, 12.0)
@@ -53,6 +54,8 @@ class MeasureOptions:
         Dipoles are fitted and classified; else `detect`'s pairs of peaks are the dipoles.
     dipole_preference
         Least preference for two lobes over one PSF of what is called a dipole, 0 to 1.
+    reliability
+        Whether sources get a score of how real they look.
     """
 
     apertures: tuple = APERTURES
@@ -60,6 +63,7 @@ class MeasureOptions:
     deblend: bool = True
     dipoles: bool = True
     dipole_preference: float = PREFERENCE
+    reliability: bool = True
 
 
 def measure(
@@ -115,6 +119,8 @@ def measure(
     columns |= _forced_columns("ip_diffim_forced_template_PsfFlux", flux, error)
     columns |= _psf_columns(fits, kernel_error * np.abs(kernel_sum * light))
     columns |= flag_columns(difference, sources["footprint"], detections.spans, x, y, _FLAG_PLANES)
+    if options.reliability:
+        columns |= reliability_columns(difference, columns, kernel_sum)
     return columns
 
 

@@ -34,6 +34,9 @@ _CLUMP_WIDTH = 2.0
 
 _DEFAULT_FWHM = 4.0
 
+_LEAST_MOMENT = 0.01
+"""px^2; weights narrower than this miss the pixels."""
+
 _BATCH = 128
 """Sources measured at a time: their stamps stay in the cache."""
 
@@ -311,8 +314,8 @@ def adaptive_moments(stamps, sigma, iterations=12):
             determinant = updated[0] * updated[1] - updated[2] ** 2
             failed = ~(
                 (total > 0)
-                & (determinant > 0)
                 & (updated[0] > 0)
+                & (determinant > _LEAST_MOMENT * (updated[0] + updated[1]))
                 & (np.abs(centre + 2 * step).max(axis=0) < half / 2)
                 & (updated[:2].max(axis=0) < half**2)
             )

@@ -45,6 +45,37 @@ def test_hits_of_all_directions_are_found(sign, charge):
     assert template.mean() == pytest.approx(0.0 if sign > 0 else 1.0, abs=0.05)
 
 
+def blank_template():
+    return MatchedTemplate(make_exposure(np.zeros(SHAPE), 1e-4), 1.0)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_stairs_of_sharp_seeing_are_whole_where_the_template_is_dark(sign):
+    """A pixel of a diagonal track has a bright neighbour in its row, and in its column."""
+    image, pixels = np.zeros(SHAPE), []
+    for k, (x, y) in enumerate(zip(*grid(), strict=True)):
+        angle = np.pi / 4 + (k % 9 - 4) * 0.04 + (k % 2) * np.pi / 2
+        pixels.append(track(image, x, y, angle, 3 + k % 12, sign * 40.0))
+    found = find_cosmic_rays(field(image, 1.38), matched=blank_template())
+    hit = [found.pixels[p[:, 0], p[:, 1]] for p in pixels]
+    assert np.concatenate(hit).mean() > 0.97
+    assert min(h.mean() for h in hit) > 0.8
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("sigma", [0.9, 1.38, 1.9])
+def test_stars_on_a_dark_template_are_no_hits(sigma, seed):
+    """Where only the PSF's own contrast is asked for: S/N 5 to 500, with their photon noise."""
+    rng = np.random.default_rng(seed)
+    x, y = grid(25)
+    x, y = x + rng.uniform(-0.5, 0.5, x.size), y + rng.uniform(-0.5, 0.5, y.size)
+    snr = np.exp(rng.uniform(np.log(5), np.log(500), x.size)) * rng.choice([-1, 1], x.size)
+    stars = star_field(SHAPE, x, y, snr / np.sqrt((gaussian_stamp(sigma) ** 2).sum()), sigma)
+    noise = rng.normal(size=SHAPE) * np.sqrt(np.abs(stars))
+    exposure = field(stars + noise, sigma, seed=seed, variance=1 + np.abs(stars))
+    assert find_cosmic_rays(exposure, matched=blank_template()).count <= 1
+
+
 @pytest.mark.parametrize("sigma", [0.9, 1.3, 1.9, 3.0])
 def test_stars_are_no_hits(sigma):
     """Transients of S/N 5 to 3000 at random sub-pixel places, with their photon noise."""

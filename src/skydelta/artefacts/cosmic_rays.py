@@ -32,6 +32,10 @@ _SLACK = 0.6
 _GROW_ERROR, _GROW_SLACK = 1.0, 0.6
 """The same for pixels that touch a core."""
 
+_ALONE_ERROR = 1.0
+"""Added to both where the PSF's contrast alone counts: noise on the flank of a faint transient
+sharpens it more often than the PSF's derivatives allow for."""
+
 _SHIFT = 0.25
 """px by which a PSF is moved both ways for its gradient, which central differences would widen."""
 
@@ -175,7 +179,9 @@ class _Significance:
         ny, nx = self.shape
         y, x = np.divmod(index, nx)
         sign = np.sign(self.image[index])
-        allowed = np.where(self.alone(index), contrast.at(x, y, alone=True), contrast.at(x, y))
+        alone = self.alone(index)
+        allowed = np.where(alone, contrast.at(x, y, alone=True), contrast.at(x, y))
+        error = error + _ALONE_ERROR * alone
         core = np.abs(self.image[index]) - error * self.sigma(index)
         sharp = np.zeros(index.size, bool)
         for (dy, dx), ratio in zip(_DIRECTIONS, allowed, strict=True):
