@@ -78,7 +78,7 @@ _DIPOLE = tuple(
     for name in ("instFlux", "instFluxErr", "fluxDiff", "fluxDiffErr", "separation", "orientation")
 )
 
-OPTIONAL = {"reliability": np.nan, "reliabilityVersion": None}
+OPTIONAL = {"reliability": np.nan, "reliabilityVersion": ""}
 """Columns that a user can leave out, and the value that stands for none."""
 
 

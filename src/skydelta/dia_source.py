@@ -40,7 +40,7 @@ class Column:
         return self.name in _NULLABLE
 
 
-_NULLABLE = {"parentDiaSourceId", "reliabilityVersion"}
+_NULLABLE = {"parentDiaSourceId"}
 
 
 def _pixel_flags(name, meaning, where=("", "Center")):
@@ -102,7 +102,7 @@ RUBIN = (
     Column("shape_flag", "?", "", "the moments could not be measured"),
     Column("extendedness", "f4", "", "0 for a point source, 1 for an extended one"),
     Column("reliability", "f4", "", "probability that the source is astrophysical"),
-    Column("reliabilityVersion", "U", "", "version of the model of reliability; null for none"),
+    Column("reliabilityVersion", "U", "", "version of the model of reliability; empty for none"),
     Column("band", "U", "", "filter"),
     Column("isDipole", "?", "", "a positive and a negative lobe side by side"),
     Column("dipoleFitAttempted", "?", "", "a dipole was fitted"),

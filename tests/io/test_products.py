@@ -211,6 +211,11 @@ class TestCatalogue:
         write_catalogue(tmp_path / "a.fits", blended)
         assert Table.read(tmp_path / "a.fits")["parentDiaSourceId"].tolist() == expected
 
+    def test_left_out_text_is_read_by_astropy(self, catalogue, tmp_path):
+        none = np.full(len(catalogue["diaSourceId"]), "", object)
+        write_catalogue(tmp_path / "a.parquet", catalogue | {"reliabilityVersion": none})
+        assert set(Table.read(tmp_path / "a.parquet")["reliabilityVersion"]) == {""}
+
     def test_another_format(self, catalogue, tmp_path):
         with pytest.raises(ValueError, match=r"a\.csv: a catalogue is written as \.parquet or"):
             write_catalogue(tmp_path / "a.csv", catalogue)
@@ -231,7 +236,7 @@ class TestCatalogue:
             [tmp_path / f"{k}.parquet" for k in "abc"], targets, ({"SKYDVER": ("1.2", "")}, ())
         )
         assert Table.read(targets[1])["diaSourceId"].tolist() == 2 * list(catalogue["diaSourceId"])
-        assert set(fits.getdata(targets[1])["reliabilityVersion"]) == {""}
+        assert set(fits.getdata(targets[1])["reliabilityVersion"]) == {"1"}
         assert set(fits.getdata(targets[1])["band"]) == {"i"}
         assert fits.getheader(targets[1])["SKYDVER"] == "1.2"
         assert pq.read_schema(targets[0]).metadata[b"SKYDVER"] == b"1.2"
