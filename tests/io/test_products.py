@@ -211,6 +211,7 @@ class TestCatalogue:
         write_catalogue(tmp_path / "a.fits", blended)
         assert Table.read(tmp_path / "a.fits")["parentDiaSourceId"].tolist() == expected
 
+    @pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyUserWarning")
     def test_left_out_text_is_read_by_astropy(self, catalogue, tmp_path):
         none = np.full(len(catalogue["diaSourceId"]), "", object)
         write_catalogue(tmp_path / "a.parquet", catalogue | {"reliabilityVersion": none})
