@@ -3,9 +3,9 @@
 import numpy as np
 
 from skydelta.cutouts import CHUNK, Pixels, flat, pixel
+from skydelta.moments import adaptive_moments
 from skydelta.psf import grid_nodes
 from skydelta.psf_fit import project, psf_shifter
-from skydelta.stars import adaptive_moments
 
 _PSF_NODES = 5
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from skydelta.blends import fit_blends
 from skydelta.cutouts import CHUNK, flat, pixel
+from skydelta.moments import adaptive_moments
 from skydelta.psf_fit import psf_shifter
-from skydelta.stars import adaptive_moments
 
 _LEAST_SIGMA = 10.0
 """Least S/N of a source that is looked at."""
