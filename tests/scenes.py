@@ -105,3 +105,9 @@ def blank_sky(chain, exposure):
     for span in chain.detections.spans:
         blank[span["y"], span["x0"] : span["x1"] + 1] = False
     return blank
+
+
+def pull_of(exposure):
+    """D / sigma, NaN where unusable."""
+    good = ~exposure.mask.any(*UNUSABLE)
+    return np.where(good, exposure.image / np.sqrt(np.where(good, exposure.variance, 1)), np.nan)
