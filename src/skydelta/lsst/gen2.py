@@ -4,7 +4,7 @@ Templates as in obs_lsst (policy/lsstCamMapper.yaml) and obs_base (policy/exposu
 datasets.yaml) of 2019 to 2020; ``band`` is what they call ``filter``.
 """
 
-from skydelta.repository.paths import Dataset
+from skydelta.path_templates import Dataset
 
 _CCD = "{visit:08d}-{band}-{raft}-{sensor}-det{detector:03d}"
 

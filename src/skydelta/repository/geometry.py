@@ -57,7 +57,9 @@ def find_exposures(repository, tract, patch, band):
         return []
     choice = {} if band is None else {"band": [band]}
     exposures = [
-        ExposureRow(one["visit"], one["detector"], one["band"], str(repository.path("calexp", **one)))
+        ExposureRow(
+            one["visit"], one["detector"], one["band"], str(repository.path("calexp", **one))
+        )
         for one in repository.datasets("calexp", **choice)
     ]
     footprints = read_footprints([row.path for row in exposures])

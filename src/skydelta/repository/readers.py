@@ -14,7 +14,7 @@ def read(dataset, path, *, band=None):
     Parameters
     ----------
     dataset
-        skydelta.repository.paths.Dataset, of which the kind counts.
+        skydelta.path_templates.Dataset, of which the kind counts.
     path
         An existing file.
     band

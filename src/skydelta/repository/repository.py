@@ -354,5 +354,3 @@ def _said(data_id):
 
 def _folders(stores):
     return ", ".join(os.fspath(store.root) for store in stores)
-
-

@@ -5,7 +5,7 @@ import re
 import string
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
 from skydelta.errors import InputError
@@ -68,7 +68,9 @@ class Dataset:
         ValueError
             If a detector is not one of LSSTCam's, and the template asks for its raft.
         """
-        return Path(*(part.names(_text_fields(part.fields, data_id))[0] for part in self._components))
+        return Path(
+            *(part.names(_text_fields(part.fields, data_id))[0] for part in self._components)
+        )
 
     def locate(self, root, data_id):
         """The file of an identifier, None if there is none.
@@ -104,6 +106,11 @@ class Dataset:
         """
         found = _descend(Path(root), self._components, selection or Selection(), {})
         return sorted(found, key=lambda one: str(one[1]))
+
+    def first(self, root, n):
+        """Identifiers of up to `n` files, found without listing more folders than they need."""
+        found = _descend(Path(root), self._components, Selection(), {})
+        return [data_id for data_id, _ in islice(found, n)]
 
     def parse(self, path):
         """The identifiers in the end of a path; None if it is not of this form."""
@@ -152,11 +159,12 @@ class _Component:
             path = folder / self._text
             return [(known, path)] if path.exists() else []
         found = []
-        for name in self._few_names(selection, known) or _listed(folder):
+        named = self._few_names(selection, known)
+        for name in named or _listed(folder):
             fields = self.parse(name, known)
             if fields is not None and all(selection.holds(k, v) for k, v in fields.items()):
                 path = folder / name
-                if path.exists():
+                if not named or path.exists():
                     found.append((fields, path))
         return found
 
