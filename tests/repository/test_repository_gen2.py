@@ -161,7 +161,9 @@ def test_other_cameras(tmp_path):
     assert repo.get("calexp", visit=12, detector=79, band="g").band == "g"
     assert repo.exists("calexp", visit=12, detector=205)
     assert not repo.exists("calexp", visit=12, detector=206, band="g")
-    with pytest.raises(MissingFileError, match=r"no calexp/\{visit:08d\}.* of visit 12, detector 206"):
+    with pytest.raises(
+        MissingFileError, match=r"no calexp/\{visit:08d\}.* of visit 12, detector 206"
+    ):
         repo.get("calexp", visit=12, detector=206, band="g")
     (folder / "calexp_00000012-g-RXX-S02-det079.fits").write_bytes(b"")
     with pytest.raises(AmbiguousFileError, match=r"holds 2 files of .*RXX-S00.*RXX-S02"):
