@@ -161,9 +161,7 @@ def test_other_cameras(tmp_path):
     assert repo.get("calexp", visit=12, detector=79, band="g").band == "g"
     assert repo.exists("calexp", visit=12, detector=205)
     assert not repo.exists("calexp", visit=12, detector=206, band="g")
-    with pytest.raises(
-        MissingFileError, match=r"no calexp/\{visit:08d\}.* of visit 12, detector 206"
-    ):
+    with pytest.raises(MissingFileError, match=r"no calexp/\{visit:08d\}.* of visit 12"):
         repo.get("calexp", visit=12, detector=206, band="g")
     (folder / "calexp_00000012-g-RXX-S02-det079.fits").write_bytes(b"")
     with pytest.raises(AmbiguousFileError, match=r"holds 2 files of .*RXX-S00.*RXX-S02"):
@@ -195,7 +193,7 @@ def test_questions_that_cannot_be_answered(calexps):
     repo = Repository(calexps)
     with pytest.raises(ValueError, match="there is no dataset 'raw'; there are calexp"):
         repo.get("raw", **ID)
-    with pytest.raises(ValueError, match="calexp is identified by .*: give detector"):
+    with pytest.raises(ValueError, match=r"calexp is identified by .*: give detector"):
         repo.get("calexp", visit=1, band="i")
     with pytest.raises(ValueError, match="'ccd' is no part of an identifier"):
         repo.get("calexp", visit=1, ccd=3)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from skydelta.errors import MissingFileError
 from skydelta.lsst import gen2
-from skydelta.repository.parents import data_root, parents_of
 from skydelta.path_templates import Dataset
+from skydelta.repository.parents import data_root, parents_of
 
 log = logging.getLogger(__name__)
 
