@@ -20,6 +20,7 @@ include: "workflow/rules/decorrelate.smk"
 include: "workflow/rules/detect.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/calibrate.smk"
+include: "workflow/rules/export.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/efficiency.smk"
 
@@ -31,3 +32,4 @@ rule all:
         "results/catalogue/diaSources.parquet",
         "results/report.html",
         statuses(),
+        exports(),

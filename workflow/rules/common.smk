@@ -108,6 +108,13 @@ def statuses():
     return per_exposure("results/status/{visit}-{band}-det{detector}.json")
 
 
+def exports():
+    """What tells that an exposure is in the LSST repository of results, if there is to be one."""
+    if not config["output"]["lsst"]:
+        return []
+    return per_exposure("results/lsst/exported/{visit}-{band}-det{detector}.json")
+
+
 def truth_table():
     """The truth table, if there is one: the configured one or the simulator's."""
     if SURVEY.simulated:
