@@ -112,7 +112,8 @@ def exports():
     """What tells that an exposure is in the LSST repository of results, if there is to be one."""
     if not config["output"]["lsst"]:
         return []
-    return per_exposure("results/lsst/exported/{visit}-{band}-det{detector}.json")
+    exported = per_exposure("results/lsst/exported/{visit}-{band}-det{detector}.json")
+    return ["results/lsst/repositoryCfg.yaml", *exported]
 
 
 def truth_table():

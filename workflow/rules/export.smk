@@ -7,6 +7,27 @@ failed.
 """
 
 
+rule export_root:
+    output:
+        configuration="results/lsst/repositoryCfg.yaml",
+    log:
+        "logs/export_root.log",
+    benchmark:
+        "logs/export_root.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=5,
+    params:
+        code=code_of("export_root"),
+    message:
+        "Making results/lsst an LSST repository"
+    script:
+        "../scripts/export_root.py"
+
+
 rule export:
     input:
         diffexp="results/deepDiff/v{visit}-f{band}/diffexp_{visit}-{band}-det{detector}.fits",

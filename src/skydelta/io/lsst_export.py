@@ -73,8 +73,12 @@ def export_exposure(root, manifest, data_id, *, diffexp, footprints, sources, ba
         write_afw(root / names["deepDiff_differenceExp"], difference)
         write_afw_catalogue(root / names["deepDiff_diaSrc"], catalogue, aliases=SLOTS)
         outcome["files"] = sorted(map(str, names.values()))
-    write_configuration(root, MAPPER)
     write_status(manifest, outcome)
+
+
+def export_configuration(root):
+    """Write what makes a folder a gen2 repository: its repositoryCfg.yaml."""
+    write_configuration(root, MAPPER)
 
 
 def stack_sources(table, data_id, xy0, bands):
