@@ -20,9 +20,9 @@ include: "workflow/rules/decorrelate.smk"
 include: "workflow/rules/detect.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/calibrate.smk"
-include: "workflow/rules/export.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/efficiency.smk"
+include: "workflow/rules/export.smk"
 
 
 rule all:

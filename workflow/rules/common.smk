@@ -108,14 +108,6 @@ def statuses():
     return per_exposure("results/status/{visit}-{band}-det{detector}.json")
 
 
-def exports():
-    """What tells that an exposure is in the LSST repository of results, if there is to be one."""
-    if not config["output"]["lsst"]:
-        return []
-    exported = per_exposure("results/lsst/exported/{visit}-{band}-det{detector}.json")
-    return ["results/lsst/repositoryCfg.yaml", *exported]
-
-
 def truth_table():
     """The truth table, if there is one: the configured one or the simulator's."""
     if SURVEY.simulated:
@@ -126,6 +118,14 @@ def truth_table():
 def star_catalogue():
     """The catalogue that the kernel's stars are taken from, if there is one."""
     return [PATHS["star_catalogue"]] if PATHS["star_catalogue"] else []
+
+
+def exports():
+    """What tells that an exposure is in the LSST repository of results, if there is to be one."""
+    if not config["output"]["lsst"]:
+        return []
+    exported = per_exposure("results/lsst/exported/{visit}-{band}-det{detector}.json")
+    return ["results/lsst/repositoryCfg.yaml", *exported]
 
 
 def more_memory(base):
