@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from skydelta.errors import UnsupportedError
 from skydelta.io.outcome import OK, StageFailure, write_status
 from skydelta.io.sources import read_sources_table
 from skydelta.lsst.gen2 import DATASETS
@@ -82,7 +81,7 @@ def export_configuration(root):
 
 
 def stack_sources(table, data_id, xy0, bands):
-    """Sources as the stack has them: with ids, positions in parent pixels, no sky sources' marks.
+    """Sources as the stack has them: with ids, positions in parent pixels, without columns of text.
 
     Parameters
     ----------
@@ -103,7 +102,7 @@ def stack_sources(table, data_id, xy0, bands):
     """
     number = band_number(data_id["band"], tuple(bands))
     ids = dia_source_ids(data_id["visit"], data_id["detector"], number, len(table))
-    out = table.copy()
+    out = table[[name for name in table.colnames if table[name].dtype.kind in "biuf"]]
     out.meta.clear()
     # Ours is the number of a footprint, the stack's the id of another row.
     out.remove_column("parent")
@@ -118,10 +117,6 @@ def stack_sources(table, data_id, xy0, bands):
         match = _POSITION.fullmatch(name)
         if match and origin[match["axis"]]:
             out[name] = out[name] + np.asarray(origin[match["axis"]], out[name].dtype)
-    text = [name for name in out.colnames if out[name].dtype.kind not in "biuf"]
-    if text:
-        msg = f"the stack's catalogues have no type for {', '.join(text)}"
-        raise UnsupportedError(msg)
     return out
 
 
