@@ -1,0 +1,150 @@
+"""An Exposure from an open lsst-images file."""
+
+import numpy as np
+
+from skydelta.errors import CorruptFileError, InputError, NoWcsError
+from skydelta.exposure import Exposure
+from skydelta.io.lsst_images.calibration import njy_per_count
+from skydelta.io.lsst_images.planes import read_mask, read_plane
+from skydelta.io.lsst_images.psf import psf_from_tree
+from skydelta.io.lsst_images.tree import read_tree, schema_of
+from skydelta.io.native import mark_unusable
+from skydelta.io.wcs import wcs_from_header
+from skydelta.photocalib import PhotoCalib
+
+SCHEMAS = ("visit_image", "difference_image", "masked_image", "cell_coadd")
+"""What can be read; a bare cutout, without a tree, as well."""
+
+_MJD_OF_JD = 2400000.5
+
+
+def is_lsst_images(hdul):
+    """Whether an open FITS file is one of lsst-images, or a cutout of one."""
+    if "DATAMODL" in hdul[0].header:
+        return True
+    return any(hdu.name == "MASK" and "MSKN0000" in hdu.header for hdu in hdul)
+
+
+def read_lsst_images(hdul, *, with_psf=True):
+    """An exposure from an open lsst-images file.
+
+    Pixel coordinates are those of the file's own pixels; LTV1 and LTV2 in its meta lead to them
+    from those of the parent image.
+
+    Parameters
+    ----------
+    hdul
+        Open FITS file.
+    with_psf
+        False where the PSF is known from elsewhere: then that of the file need not be readable.
+
+    Raises
+    ------
+    InputError
+        Of the type that fits: another kind of object, a newer format, no WCS, a PSF that cannot
+        be evaluated, a damaged tree.
+    """
+    schema = schema_of(hdul)
+    if schema is not None and schema not in SCHEMAS:
+        msg = f"the file holds a {schema}: only {', '.join(SCHEMAS)} can be read as an image"
+        raise InputError(msg)
+    tree = read_tree(hdul) if schema is not None else None
+    image, variance = read_plane(hdul, "IMAGE"), read_plane(hdul, "VARIANCE")
+    mask = read_mask(hdul)
+    shapes = [image.shape, mask.array.shape, variance.shape]
+    if len(set(shapes)) != 1:
+        msg = f"IMAGE, MASK and VARIANCE must be of one shape, got {shapes}"
+        raise CorruptFileError(msg)
+    header = hdul["IMAGE"].header
+    xy0 = _xy0(header)
+    scale = njy_per_count(tree, header.get("BUNIT"), xy0, image.shape)
+    if isinstance(scale, np.ndarray):
+        image, variance, scale = image * scale, variance * scale**2, 1.0
+    exposure = Exposure(
+        image=image,
+        variance=variance,
+        mask=mask,
+        wcs=_wcs(header, tree),
+        psf=_psf(tree, xy0) if with_psf else None,
+        photo_calib=PhotoCalib(scale) if scale is not None else None,
+        **_observation(tree, xy0),
+    )
+    return mark_unusable(exposure).noted(*_notes(tree))
+
+
+def _xy0(header):
+    """Parent coordinates of the first pixel, from the alternate WCS of kind LINEAR."""
+    if header.get("CTYPE1A") == "LINEAR":
+        return tuple(
+            round(header.get(f"CRVAL{i}A", 0.0) - header.get(f"CRPIX{i}A", 1.0) + 1.0)
+            for i in (1, 2)
+        )
+    return tuple(-round(header.get(f"LTV{i}", 0)) for i in (1, 2))
+
+
+def _wcs(header, tree):
+    if "CTYPE1" not in header and tree is not None and tree.get("sky_projection"):
+        msg = (
+            "the projection is none that FITS has, and the file was written without a FITS "
+            "approximation: write it again with one (SkyProjection(..., fits_approximation))"
+        )
+        raise NoWcsError(msg)
+    return wcs_from_header(header)
+
+
+def _psf(tree, xy0):
+    node = tree.get("psf") if tree is not None else None
+    return None if node is None else psf_from_tree(node, xy0)
+
+
+def _notes(tree):
+    projection = tree.get("sky_projection") if tree is not None else None
+    if projection is not None and projection.get("fits_approximation"):
+        return ("the WCS is the file's FITS approximation of its projection",)
+    return ()
+
+
+def _observation(tree, xy0):
+    """Band, time and further header cards."""
+    meta = {
+        "LTV1": (-xy0[0], "[pix] pixel here = pixel of the parent image + LTV"),
+        "LTV2": (-xy0[1], "[pix]"),
+    }
+    if tree is None:
+        return {"meta": meta}
+    band = tree.get("band")
+    found = {"meta": meta, "band": "" if band is None else str(band.value)}
+    info = tree.get("obs_info")
+    if info is None:
+        return found
+    for card, key in (
+        ("TELESCOP", "telescope"),
+        ("INSTRUME", "instrument"),
+        ("OBJECT", "object"),
+        ("PHYSFILT", "physical_filter"),
+        ("EXPNUM", "visit_id"),
+        ("CCDNUM", "detector_num"),
+        ("AIRMASS", "boresight_airmass"),
+    ):
+        if info.get(key) is not None:
+            meta[card] = info[key].value
+    exptime = info.number("exposure_time", np.nan)
+    mjd = _mid_exposure(info, exptime)
+    if np.isfinite(mjd):
+        meta["TIMESYS"] = "TAI"
+    return found | {"exptime": exptime, "mjd": mjd}
+
+
+def _mid_exposure(info, exptime):
+    """MJD (TAI) of mid-exposure; the tree has begin and end as two-part Julian dates, TAI."""
+    begin, end = (_mjd(info.get(f"datetime_{which}")) for which in ("begin", "end"))
+    if np.isfinite(end) and np.isfinite(begin):
+        return (begin + end) / 2.0
+    return begin + exptime / 172800.0
+
+
+def _mjd(node):
+    if node is None:
+        return np.nan
+    first, second = (float(part) for part in node.value)
+    return (first - _MJD_OF_JD) + second
