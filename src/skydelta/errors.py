@@ -40,6 +40,18 @@ class CorruptFileError(InputError):
     status = "corrupt_file"
 
 
+class UnsupportedError(InputError):
+    """A file that is sound, but holds something this version cannot read."""
+
+    status = "unsupported"
+
+
+class UntrustedError(InputError):
+    """A file that could only be read by running code it holds (a Python pickle)."""
+
+    status = "untrusted"
+
+
 class NoWcsError(InputError):
     """An image without a celestial WCS."""
 

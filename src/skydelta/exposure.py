@@ -40,6 +40,12 @@ class Exposure:
         Electrons per count (NaN if unknown).
     saturate
         Saturation level in counts (inf if unknown).
+    xy0
+        (x0, y0): where the first pixel lies in the parent image that this one was cut from, as the
+        patches of a tract are. Only `bbox` counts from there; all other pixel coordinates are of
+        this grid.
+    info
+        What an LSST file says besides, a skydelta.lsst.exposure_info.ExposureInfo; else None.
     meta
         Further header cards of the primary header, {key: value or (value, comment)}.
     notes
@@ -57,6 +63,8 @@ class Exposure:
     exptime: float = np.nan
     gain: float = np.nan
     saturate: float = np.inf
+    xy0: tuple = (0, 0)
+    info: Any = None
     meta: dict = field(default_factory=dict)
     notes: tuple = ()
 
@@ -76,9 +84,9 @@ class Exposure:
 
     @property
     def bbox(self):
-        """(x_min, y_min, x_max, y_max) of the pixel centres, inclusive."""
-        ny, nx = self.shape
-        return 0, 0, nx - 1, ny - 1
+        """(x_min, y_min, x_max, y_max) of the pixel centres in the parent image, inclusive."""
+        (ny, nx), (x0, y0) = self.shape, self.xy0
+        return x0, y0, x0 + nx - 1, y0 + ny - 1
 
     @property
     def central_psf_shape(self):
