@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skydelta.errors import CorruptFileError, InputError
+from skydelta.errors import CorruptFileError, InputError, UnsupportedError
 
 
 def njy_per_count(tree, unit, xy0, shape):
@@ -25,8 +25,10 @@ def njy_per_count(tree, unit, xy0, shape):
 
     Raises
     ------
+    UnsupportedError
+        If the scaling is of a kind that cannot be evaluated.
     InputError
-        If the scaling is of a kind that cannot be evaluated, or does not lead to nJy.
+        If it does not lead to nJy, or a unit is none.
     """
     from astropy import units as u
 
@@ -90,7 +92,7 @@ def _values(field, xy0, shape):
         f"the photometric scaling has a part of the kind {kind}, which skydelta cannot evaluate: "
         "give the calibrated image, in nJy"
     )
-    raise InputError(msg)
+    raise UnsupportedError(msg)
 
 
 def _chebyshev(field, xy0, shape):

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from skydelta.errors import CorruptFileError, InputError, NoWcsError
+from skydelta.errors import CorruptFileError, UnsupportedError
 from skydelta.exposure import Exposure
 from skydelta.io.lsst_images.calibration import njy_per_count
 from skydelta.io.lsst_images.planes import read_mask, read_plane
+from skydelta.io.lsst_images.projection import read_wcs
 from skydelta.io.lsst_images.psf import psf_from_tree
 from skydelta.io.lsst_images.tree import read_tree, schema_of
 from skydelta.io.native import mark_unusable
-from skydelta.io.wcs import wcs_from_header
 from skydelta.photocalib import PhotoCalib
 
 SCHEMAS = ("visit_image", "difference_image", "masked_image", "cell_coadd")
@@ -28,8 +28,7 @@ def is_lsst_images(hdul):
 def read_lsst_images(hdul, *, with_psf=True):
     """An exposure from an open lsst-images file.
 
-    Pixel coordinates are those of the file's own pixels; LTV1 and LTV2 in its meta lead to them
-    from those of the parent image.
+    Pixel coordinates are those of the file's own pixels; its xy0 leads to those of the parent.
 
     Parameters
     ----------
@@ -47,7 +46,7 @@ def read_lsst_images(hdul, *, with_psf=True):
     schema = schema_of(hdul)
     if schema is not None and schema not in SCHEMAS:
         msg = f"the file holds a {schema}: only {', '.join(SCHEMAS)} can be read as an image"
-        raise InputError(msg)
+        raise UnsupportedError(msg)
     tree = read_tree(hdul) if schema is not None else None
     image, variance = read_plane(hdul, "IMAGE"), read_plane(hdul, "VARIANCE")
     mask = read_mask(hdul)
@@ -60,16 +59,18 @@ def read_lsst_images(hdul, *, with_psf=True):
     scale = njy_per_count(tree, header.get("BUNIT"), xy0, image.shape)
     if isinstance(scale, np.ndarray):
         image, variance, scale = image * scale, variance * scale**2, 1.0
+    wcs, notes = read_wcs(header, tree, xy0, image.shape)
     exposure = Exposure(
         image=image,
         variance=variance,
         mask=mask,
-        wcs=_wcs(header, tree),
+        wcs=wcs,
         psf=_psf(tree, xy0) if with_psf else None,
         photo_calib=PhotoCalib(scale) if scale is not None else None,
-        **_observation(tree, xy0),
+        xy0=xy0,
+        **_observation(tree),
     )
-    return mark_unusable(exposure).noted(*_notes(tree))
+    return mark_unusable(exposure).noted(*notes)
 
 
 def _xy0(header):
@@ -82,41 +83,21 @@ def _xy0(header):
     return tuple(-round(header.get(f"LTV{i}", 0)) for i in (1, 2))
 
 
-def _wcs(header, tree):
-    if "CTYPE1" not in header and tree is not None and tree.get("sky_projection"):
-        msg = (
-            "the projection is none that FITS has, and the file was written without a FITS "
-            "approximation: write it again with one (SkyProjection(..., fits_approximation))"
-        )
-        raise NoWcsError(msg)
-    return wcs_from_header(header)
-
-
 def _psf(tree, xy0):
     node = tree.get("psf") if tree is not None else None
     return None if node is None else psf_from_tree(node, xy0)
 
 
-def _notes(tree):
-    projection = tree.get("sky_projection") if tree is not None else None
-    if projection is not None and projection.get("fits_approximation"):
-        return ("the WCS is the file's FITS approximation of its projection",)
-    return ()
-
-
-def _observation(tree, xy0):
+def _observation(tree):
     """Band, time and further header cards."""
-    meta = {
-        "LTV1": (-xy0[0], "[pix] pixel here = pixel of the parent image + LTV"),
-        "LTV2": (-xy0[1], "[pix]"),
-    }
     if tree is None:
-        return {"meta": meta}
+        return {}
     band = tree.get("band")
-    found = {"meta": meta, "band": "" if band is None else str(band.value)}
+    found = {"band": "" if band is None else str(band.value)}
     info = tree.get("obs_info")
     if info is None:
         return found
+    meta = {}
     for card, key in (
         ("TELESCOP", "telescope"),
         ("INSTRUME", "instrument"),
@@ -132,7 +113,7 @@ def _observation(tree, xy0):
     mjd = _mid_exposure(info, exptime)
     if np.isfinite(mjd):
         meta["TIMESYS"] = "TAI"
-    return found | {"exptime": exptime, "mjd": mjd}
+    return found | {"exptime": exptime, "mjd": mjd, "meta": meta}
 
 
 def _mid_exposure(info, exptime):

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from skydelta.errors import CorruptFileError, InputError
+from skydelta.errors import CorruptFileError, UnsupportedError
 
 _MODEL = re.compile(r".*/(?P<name>\w+)-(?P<version>[\d.]+)\w*")
 _SOURCE = re.compile(r"fits:(?P<name>[\w/\-]+)(,(?P<ver>\d+))?(\[(?P<column>\d+)\])?")
@@ -105,7 +105,7 @@ def schema_of(hdul):
 
     Raises
     ------
-    InputError
+    UnsupportedError
         If a newer program wrote it, in a way this one does not know.
     """
     header = hdul[0].header
@@ -126,7 +126,7 @@ def read_tree(hdul):
     ------
     CorruptFileError
         If there is none, or it is not JSON.
-    InputError
+    UnsupportedError
         If a newer program wrote it, in a way this one does not know.
     """
     names = [hdu.name for hdu in hdul]
@@ -149,4 +149,4 @@ def _require_readable(version, name):
             f"written by a newer lsst-images: {name} is {version:g}, and this program reads up to "
             f"{_NEWEST}; convert the file with lsst-images-admin, or update skydelta"
         )
-        raise InputError(msg)
+        raise UnsupportedError(msg)
