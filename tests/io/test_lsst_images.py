@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.io import fits
-from lsst_images_file import GAUSSIAN, PLANES, SHAPE, X0, Y0, pixels, tree, write
+from lsst_images_file import GAUSSIAN, OBSERVATION, PLANES, SHAPE, X0, Y0, pixels, tree, write
 
 from skydelta.errors import (
     BandMismatchError,
@@ -109,6 +109,12 @@ def test_a_scaling_that_varies_is_applied(path):
     good = ~exposure.mask.any("NO_DATA")
     np.testing.assert_allclose(exposure.variance[good], 9.0 * scale[good] ** 2, rtol=1e-6)
     assert exposure.photo_calib.scale == 1.0
+
+
+def test_a_scaling_that_is_not_positive_is_refused(path):
+    scaling = chebyshev([[0.5, 1.0]], "nJy / electron")
+    with pytest.raises(InputError, match="not positive"):
+        read_exposure(write(path, tree(photometric_scaling=scaling), unit="electron"))
 
 
 def test_other_units(path):
@@ -221,6 +227,21 @@ def test_the_band_of_the_table_must_be_that_of_the_file(path):
     assert read_exposure(path, band="i", saturate=5e4).saturate == 5e4
     with pytest.raises(BandMismatchError, match=r"'r'.*'i'"):
         read_exposure(path, band="r")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("datetime_begin", "yesterday", "a list"),
+        ("datetime_begin", [2460820.0, None], "a list of numbers"),
+        ("datetime_end", [2460820.0], "two parts"),
+        ("exposure_time", "long", "a number"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_named(path, key, value, expected):
+    write(path, tree(obs_info=OBSERVATION | {key: value}))
+    with pytest.raises(CorruptFileError, match=rf"visit\.fits.*/obs_info/{key}.*{expected}"):
+        read_exposure(path)
 
 
 def test_damaged_files_are_refused(path):

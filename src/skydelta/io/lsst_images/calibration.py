@@ -4,6 +4,9 @@ import numpy as np
 
 from skydelta.errors import CorruptFileError, InputError, UnsupportedError
 
+_LARGEST = 1e12
+"""nJy per count; more is an error of the file."""
+
 
 def njy_per_count(tree, unit, xy0, shape):
     """What turns the pixels into nJy.
@@ -28,7 +31,7 @@ def njy_per_count(tree, unit, xy0, shape):
     UnsupportedError
         If the scaling is of a kind that cannot be evaluated.
     InputError
-        If it does not lead to nJy, or a unit is none.
+        If it does not lead to nJy, is not positive, or a unit is none.
     """
     from astropy import units as u
 
@@ -45,6 +48,9 @@ def njy_per_count(tree, unit, xy0, shape):
         msg = f"an image in {own} with a photometric scaling in {per} cannot be turned into nJy"
         raise InputError(msg)
     values = _values(field, xy0, shape) * (own * per).to(u.nJy)
+    if not np.all((values > 0) & (values < _LARGEST)):
+        msg = f"the photometric scaling is not positive and below {_LARGEST:g} nJy per {own}"
+        raise InputError(msg)
     return float(values.flat[0]) if np.ptp(values) == 0 else values.astype(np.float32)
 
 
@@ -64,8 +70,8 @@ def _unit_of(field):
 
     if field["field_type"].value == "PRODUCT":
         unit = u.dimensionless_unscaled
-        for k in range(len(field["operands"].value)):
-            unit = unit * _unit_of(field["operands"][k])
+        for operand in field["operands"].items():
+            unit = unit * _unit_of(operand)
         return unit
     if field["field_type"].value == "SUM":
         return _unit_of(field["operands"][0])
@@ -79,7 +85,7 @@ def _values(field, xy0, shape):
     if kind == "CHEBYSHEV":
         return _chebyshev(field, xy0, shape)
     if kind in ("PRODUCT", "SUM"):
-        parts = [field["operands"][k] for k in range(len(field["operands"].value))]
+        parts = field["operands"].items()
         if not parts:
             msg = f"{field.path} of the file's JSON tree has no operands"
             raise CorruptFileError(msg)
@@ -102,5 +108,7 @@ def _chebyshev(field, xy0, shape):
         box = field["bounds"][axis]
         start, stop = box.number("start"), box.number("stop")
         scaled.append((2.0 * (origin + np.arange(n)) - (start + stop - 1.0)) / (stop - start))
-    coefficients = np.atleast_2d(field["coefficients"].array())
+    coefficients = field["coefficients"].array()
+    if coefficients.ndim != 2:
+        raise field["coefficients"].wrong("a matrix")
     return np.polynomial.chebyshev.chebgrid2d(*scaled, coefficients)

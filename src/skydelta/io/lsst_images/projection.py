@@ -54,8 +54,7 @@ class _PixelToSky:
     def __init__(self, node):
         from skydelta.lsst.ast_text import read_object
 
-        count = len(node["mappings"].value)
-        texts = [node["mappings"][k].get("ast") for k in range(count)]
+        texts = [mapping.get("ast") for mapping in node["mappings"].items()]
         if not texts or None in texts:
             msg = (
                 "the projection goes through the frames of a camera, which skydelta cannot follow: "

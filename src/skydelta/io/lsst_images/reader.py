@@ -127,5 +127,8 @@ def _mid_exposure(info, exptime):
 def _mjd(node):
     if node is None:
         return np.nan
-    first, second = (float(part) for part in node.value)
+    parts = node.numbers()
+    if len(parts) != 2:
+        raise node.wrong("a Julian date of two parts")
+    first, second = parts
     return (first - _MJD_OF_JD) + second

@@ -1,6 +1,7 @@
 """The JSON tree of an lsst-images file, and the arrays it refers to."""
 
 import json
+import math
 import re
 
 import numpy as np
@@ -10,8 +11,15 @@ from skydelta.errors import CorruptFileError, UnsupportedError
 _MODEL = re.compile(r".*/(?P<name>\w+)-(?P<version>[\d.]+)\w*")
 _SOURCE = re.compile(r"fits:(?P<name>[\w/\-]+)(,(?P<ver>\d+))?(\[(?P<column>\d+)\])?")
 
+_LARGEST = 2**31
+
 _NEWEST = 1
 """Of the file's layout (FMTVER) and of its schemas (min_read_version)."""
+
+
+def _is_number(value):
+    is_real = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_real and math.isfinite(value)
 
 
 class Node:
@@ -55,10 +63,53 @@ class Node:
         node = self.get(key) if default is not None else self[key]
         if node is None:
             return default
-        if isinstance(node.value, bool) or not isinstance(node.value, int | float):
-            msg = f"{node.path} of the file's JSON tree is {node.value!r}, not a number"
-            raise CorruptFileError(msg)
+        if not _is_number(node.value):
+            raise node.wrong("a number")
         return float(node.value)
+
+    def integer(self, key):
+        """A member as an int.
+
+        Raises
+        ------
+        CorruptFileError
+            If it is none.
+        """
+        value = self.number(key)
+        if value != round(value) or abs(value) > _LARGEST:
+            raise self[key].wrong("an integer")
+        return int(value)
+
+    def items(self):
+        """The members of a list.
+
+        Raises
+        ------
+        CorruptFileError
+            If it is none.
+        """
+        if not isinstance(self.value, list):
+            raise self.wrong("a list")
+        return [self[k] for k in range(len(self.value))]
+
+    def numbers(self):
+        """The members of a list of numbers.
+
+        Raises
+        ------
+        CorruptFileError
+            If it is none.
+        """
+        if not all(_is_number(item.value) for item in self.items()):
+            raise self.wrong("a list of numbers")
+        return [float(number) for number in self.value]
+
+    def wrong(self, expected):
+        """The error of a value of another kind than expected."""
+        text = repr(self.value)
+        text = text if len(text) < 60 else f"{text[:57]}..."
+        msg = f"{self.path} of the file's JSON tree is {text}, not {expected}"
+        return CorruptFileError(msg)
 
     def array(self):
         """The array this node is, or refers to.
@@ -87,10 +138,12 @@ class Node:
 
     def _inline(self):
         try:
-            return np.array(self["data"].value, dtype=self["datatype"].value)
+            array = np.array(self["data"].value, dtype=str(self["datatype"].value))
         except (TypeError, ValueError) as error:
-            msg = f"{self.path} of the file's JSON tree is no array ({error})"
-            raise CorruptFileError(msg) from error
+            raise self.wrong(f"an array ({error})") from error
+        if array.dtype.kind not in "biuf" or not array.size:
+            raise self.wrong("an array of numbers")
+        return array
 
     def _hdu_data(self, name, version):
         try:
