@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import reprlib
 import struct
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -76,7 +77,7 @@ class CellPatches:
 
     @property
     def border(self):
-        """px by which a patch, borders of its outermost cells included, reaches beyond that."""
+        """Border of a patch with that of its outermost cells, px."""
         return self.cells_in_border * self.cell_inner[0] + self.cell_border
 
     @property
@@ -132,10 +133,13 @@ class SkyMapConfig:
             _require_number(name, getattr(self, name))
             object.__setattr__(self, name, float(getattr(self, name)))
         if self.projection != "TAN":
-            msg = f"the skymap's projection is {self.projection!r}: only TAN is supported"
+            msg = (
+                f"the skymap's projection is {reprlib.repr(self.projection)}: only TAN is supported"
+            )
             raise BadSkyMapError(msg)
-        if self.version not in (0, 1):
-            msg = f"the skymap's version is {self.version!r}: only 0 and 1 exist"
+        _require_count("version", self.version, 0)
+        if self.version > 1:
+            msg = f"the skymap's version is {self.version}: only 0 and 1 exist"
             raise BadSkyMapError(msg)
         if not self.pixel_scale > 0:
             msg = f"the skymap's pixel_scale is {self.pixel_scale} arcsec: it must be positive"
@@ -174,7 +178,7 @@ def _pair(name, value):
     try:
         x, y = value
     except (TypeError, ValueError) as error:
-        msg = f"the skymap's {name} is {value!r}: it must be two numbers, along x and y"
+        msg = f"the skymap's {name} is {reprlib.repr(value)}: it must be two numbers, along x and y"
         raise BadSkyMapError(msg) from error
     for side in (x, y):
         _require_count(name, side, 1)
@@ -187,14 +191,16 @@ _LARGEST = 2**31 - 1
 
 def _require_count(name, value, least):
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _LARGEST:
-        msg = f"the skymap's {name} is {value!r}: it must be an integer, at least {least}"
+        msg = (
+            f"the skymap's {name} is {reprlib.repr(value)}: it must be an integer, at least {least}"
+        )
         raise BadSkyMapError(msg)
 
 
 def _require_number(name, value):
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value):
-        msg = f"the skymap's {name} is {value!r}: it must be a number"
+        msg = f"the skymap's {name} is {reprlib.repr(value)}: it must be a number"
         raise BadSkyMapError(msg)
 
 

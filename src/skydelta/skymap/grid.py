@@ -73,8 +73,8 @@ class TractGrid:
     @cached_property
     def reach(self):
         """Angle from the centre to the farthest corner of `extent`, rad."""
-        x = np.array(self.extent[::2]) + [-0.5, 0.5]
-        y = np.array(self.extent[1::2]) + [-0.5, 0.5]
+        x_min, y_min, x_max, y_max = self.extent
+        x, y = [x_min - 0.5, x_max + 0.5], [y_min - 0.5, y_max + 0.5]
         xi, eta = self.to_plane(*np.meshgrid(x, y))
         return float(np.arctan(np.hypot(xi, eta).max()))
 
