@@ -113,7 +113,8 @@ def _config_of_yaml(data):
 def _config_of_mapping(content):
     """SkyMapConfig of {rings: {...}}."""
     if not isinstance(content, dict) or list(content) != ["rings"]:
-        msg = f"a skymap is {{rings: {{...}}}} or one of {_known_names()}, not {reprlib.repr(content)}"
+        given = reprlib.repr(content)
+        msg = f"a skymap is {{rings: {{...}}}} or one of {_known_names()}, not {given}"
         raise BadSkyMapError(msg)
     numbers = dict(_mapping("rings", content["rings"]))
     kinds = {"patches": PlainPatches, "cells": CellPatches}
@@ -137,7 +138,8 @@ def _built(key, kind, numbers):
     known = [field.name for field in fields(kind)]
     wrong = [name for name in numbers if name not in known]
     if wrong:
-        msg = f"the skymap's {key!r} has no parameter {reprlib.repr(wrong[0])}: there are {', '.join(known)}"
+        name = reprlib.repr(wrong[0])
+        msg = f"the skymap's {key!r} has no parameter {name}: there are {', '.join(known)}"
         raise BadSkyMapError(msg)
     required = ["num_rings", "pixel_scale", "tract_overlap"] if kind is SkyMapConfig else []
     missing = [name for name in required if name not in numbers]
