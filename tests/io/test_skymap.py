@@ -1,5 +1,6 @@
 """Skymap files: what LSST's pickles say, and that nothing in them is run."""
 
+import io
 import os
 import pickletools
 import random
@@ -100,7 +101,9 @@ def test_older_pickles():
 def test_disassembler_agrees_with_the_cases():
     """The pickles made up here are well-formed ones."""
     for data in (Pickle("a=1").of_protocol_4(), Pickle("a=1").of_protocol_2()):
-        pickletools.dis(data, out=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        listing = io.StringIO()
+        pickletools.dis(data, out=listing)
+        assert "REDUCE" in listing.getvalue()
 
 
 HOSTILE = [
@@ -121,7 +124,7 @@ def test_nothing_that_a_pickle_asks_for_is_run(template, tmp_path):
     target = tmp_path / "was_run"
     path = tmp_path / "skyMap.pickle"
     path.write_bytes(template.replace(b"{target}", os.fsencode(target)))
-    with pytest.raises(InputError, match="skyMap.pickle"):
+    with pytest.raises(InputError, match=r"skyMap\.pickle"):
         read_skymap(path)
     assert not target.exists()
 
@@ -193,7 +196,7 @@ def test_a_missing_setting_is_named(key):
         (b"K\x05.", BadSkyMapError),
         (b"", CorruptFileError),
         (b"not a pickle at all", CorruptFileError),
-        (b"\x89PNG\r\n\x1a\n", CorruptFileError),
+        (b"\x89PNG\r\n\x1a\n", BadSkyMapError),
         (b"K\x05", CorruptFileError),
         (b"tR.", CorruptFileError),
         (b"R.", CorruptFileError),
@@ -213,7 +216,7 @@ def test_a_missing_setting_is_named(key):
 def test_what_is_no_skymap(data, error, tmp_path):
     path = tmp_path / "skyMap.pickle"
     path.write_bytes(data)
-    with pytest.raises(error, match="skyMap.pickle") as caught:
+    with pytest.raises(error, match=r"skyMap\.pickle") as caught:
         read_skymap(path)
     assert caught.value.details["path"] == str(path)
 
@@ -242,12 +245,12 @@ def test_damaged_pickles_end_in_a_typed_error_or_a_skymap():
 
 
 def test_nested_pickles_cost_nothing(tmp_path):
-    """Tuples of themselves 60 deep stand for 2**60 items, and a million deep for no stack."""
-    for data in (b"(K\x01t" + b"2\x86" * 60 + b".", b")" + b"\x85" * 1_000_000 + b"."):
+    """Tuples of themselves 60 deep stand for 2**60 items, and 200 000 deep for no stack."""
+    for data in (b"(K\x01t" + b"2\x86" * 60 + b".", b")" + b"\x85" * 200_000 + b"."):
         with pytest.raises(InputError):
             config_of_pickle(data)
     with pytest.raises(CorruptFileError, match="neither a string nor a number"):
-        config_of_pickle(b"})" + b"\x85" * 1_000_000 + b"Ns.")
+        config_of_pickle(b"})" + b"\x85" * 200_000 + b"Ns.")
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -257,7 +260,7 @@ def test_files_that_cannot_be_read(tmp_path):
         read_skymap(tmp_path)
     large = tmp_path / "large.pickle"
     with open(large, "wb") as stream:
-        stream.truncate(5 << 20)
+        stream.truncate(2 << 20)
     with pytest.raises(BadSkyMapError, match="larger than"):
         read_skymap(large)
 
@@ -316,5 +319,5 @@ def test_yaml_that_is_no_skymap(text, says, tmp_path):
 
 @pytest.mark.parametrize("source", ["LSST9", 5, None, ["DC2"], {"DC2": 1}])
 def test_no_such_source(source):
-    with pytest.raises(BadSkyMapError, match="DC2|give a name"):
+    with pytest.raises(BadSkyMapError, match=r"DC2|give a name"):
         skymap_from(source)

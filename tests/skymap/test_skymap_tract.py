@@ -219,11 +219,11 @@ def test_position_off_the_tract():
             tract.find_patch(*map(float, position))
 
 
-def test_a_tract_of_half_the_sky_has_cells_beyond_its_edge():
-    """The coarsest map there is: tracts reach 45 deg; all is finite."""
-    coarse = RingsSkyMap(SkyMapConfig(1, 600.0, 1.0, CellPatches((15, 15), 5, 10, 1)))
+def test_a_map_of_sixteen_tracts():
+    """Tracts that reach 31 deg, corners 40 deg from their centres, hold their shares of the sky."""
+    coarse = RingsSkyMap(SkyMapConfig(2, 600.0, 1.0, CellPatches((15, 15), 5, 10, 1)))
+    assert len(coarse) == 16
     ra, dec = sky_points(300)
-    assert all(
-        coarse[i].contains(a, d)
-        for i, a, d in zip(coarse.find_tract_ids(ra, dec), ra, dec, strict=True)
-    )
+    numbers = coarse.find_tract_ids(ra, dec)
+    for number, a, d in zip(numbers, ra, dec, strict=True):
+        assert coarse[number].contains(a, d)

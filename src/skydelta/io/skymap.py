@@ -10,7 +10,7 @@ from skydelta.io.skymap_pickle import config_of_pickle
 from skydelta.skymap.config import CONFIGURATIONS, CellPatches, PlainPatches, SkyMapConfig
 from skydelta.skymap.rings import RingsSkyMap
 
-_LARGEST_BYTES = 1 << 22
+_LARGEST_BYTES = 1 << 20
 """A rings skymap takes a kilobyte; nothing larger is looked at."""
 
 _YAML_SUFFIXES = (".yaml", ".yml")
