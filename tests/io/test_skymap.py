@@ -4,8 +4,11 @@ import io
 import os
 import pickletools
 import random
+import re
 import subprocess
 import sys
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -321,3 +324,27 @@ def test_yaml_that_is_no_skymap(text, says, tmp_path):
 def test_no_such_source(source):
     with pytest.raises(BadSkyMapError, match=r"DC2|give a name"):
         skymap_from(source)
+
+
+def test_the_code_of_the_documentation(capsys):
+    page = Path(__file__).parents[2] / "docs" / "skymap.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    names = {}
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), names)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:2] == ["4639 (0, 0) 0", "(0, 0, 4099, 4099)"]
+    assert [float(names[key]) for key in "xy"] == pytest.approx([2085.197, 2296.805], abs=5e-4)
+    corners = zip(names["corner_ra"], names["corner_dec"], strict=True)
+    on_corners = {tract.id for corner in corners for tract in names["skymap"].tracts_at(*corner)}
+    assert {tract.id for tract, _ in names["touched"]} == on_corners == {4432, 4639, 4640}
+
+
+def test_the_yaml_of_the_documentation(tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "skymap.md"
+    (block,) = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    path = tmp_path / "skymap.yaml"
+    path.write_text(block)
+    assert read_skymap(path).config == SkyMapConfig(120, 0.2, 0.0167)
+    keys = re.findall(r"^  (?:# )?(?:or )?(\w+):", block, re.MULTILINE)
+    assert {*keys} == {field.name for field in fields(SkyMapConfig)} - {"projection"} | {"cells"}

@@ -95,6 +95,14 @@ def test_margin_reaches_neighbours():
         assert {index for number, index in found if number == 4639} == expected
 
 
+def test_the_far_side_of_the_sky_is_not_near():
+    """With a margin wider than the tract, its antipode lies within reach of all four edges."""
+    tract = DC2[4639]
+    ra, dec = tract.centre[0] + 180.0, -tract.centre[1]
+    antipode = sphere.polygon([ra, ra + 0.1, ra + 0.1], [dec, dec, dec + 0.1])
+    assert tract.find_patches(antipode, margin=3599.0) == []
+
+
 def test_patches_beyond_the_tracts_edge():
     """Cells reach 200 px beyond the tract: its box does not hold the point, its patch does."""
     tract = CELLS[4639]
