@@ -66,7 +66,7 @@ class Tract:
     def sky_to_pixel(self, ra, dec):
         """Pixel x, y of positions in deg; NaN for those 90 deg or more from the centre.
 
-        As the WCS gives it, to 1e-7 px, but free of astropy's overhead.
+        As the WCS gives it, to 1e-8 px, but free of astropy's overhead.
         """
         ra, dec = np.radians(ra), np.radians(dec)
         return self._vector_to_pixel(
@@ -97,7 +97,8 @@ class Tract:
         """The sky that belongs to this tract alone, as a polygon of skydelta.sphere.
 
         Parallels are not great circles: each is broken into `steps` arcs, those around polar caps
-        into four times as many. 64 keep within 0.01 arcsec of the parallel with 120 rings.
+        into four times as many. With 120 rings, 64 keep within 0.2 arcsec of the parallel at the
+        poles, 0.004 arcsec at declination 45.
         """
         ra_min, ra_max, dec_min, dec_max = self.sky_range
         if abs(self.centre[1]) >= 90.0:
