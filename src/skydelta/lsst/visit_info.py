@@ -83,7 +83,11 @@ class VisitInfo:
 
 
 def tai_ns_of_mjd(mjd):
-    """Ns since 1970 TAI of an MJD TAI, to the microsecond; None for NaN."""
+    """Ns since 1970 TAI of an MJD TAI; None for NaN.
+
+    `VisitInfo.mjd_tai` gives the same MJD again, to the last bit.
+    """
     if not math.isfinite(mjd):
         return None
-    return round((mjd - _UNIX_EPOCH_MJD) * 86400e6) * 1000
+    days = math.floor(mjd)
+    return (days - _UNIX_EPOCH_MJD) * 86400 * 10**9 + round((mjd - days) * 86400e9)

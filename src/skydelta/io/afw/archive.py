@@ -55,6 +55,10 @@ class InputArchive:
     def __contains__(self, number):
         return int(number) in self._entries
 
+    def detach(self):
+        """Let go of the HDUs before the archive, so that their pixels are not kept in memory."""
+        self._hdul, self._first = list(self._hdul)[self._first :], 0
+
     def class_name(self, number):
         """Name of the class of object `number`, for example ``"PsfexPsf"``."""
         return str(self._entry(number)[0]["name"]).strip()

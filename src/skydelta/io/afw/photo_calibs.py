@@ -1,11 +1,15 @@
 """Rows of photometric calibrations (afw: image/PhotoCalib.cc; Calib.cc before 2019)."""
 
+import numpy as np
+
 from skydelta.errors import UnsupportedError
 from skydelta.io.afw.output_archive import Catalog
+from skydelta.lsst.bounded_field import ChebyshevBoundedField
 from skydelta.lsst.photo_calib import BoundedPhotoCalib
 
 MAGGIES_TO_NJY = 10.0 ** (31.4 / 2.5)
 _VERSION = 1
+_NO_BOX = (0, 0, -1, -1)
 
 
 def read_photo_calib(archive, number):
@@ -33,11 +37,14 @@ def read_photo_calib(archive, number):
 
 
 def write_photo_calib(archive, calib):
-    """Add a BoundedPhotoCalib."""
+    """Add a BoundedPhotoCalib; afw expects a field of a constant one too."""
+    field = calib.field
+    if field is None:
+        field = ChebyshevBoundedField(np.array([[calib.mean]]), _NO_BOX)
     columns = {
         "calibrationMean": ("D", [calib.mean]),
         "calibrationErr": ("D", [calib.error]),
-        "field": ("J", [archive.save(calib.field)]),
+        "field": ("J", [archive.save(field)]),
         "version": ("J", [_VERSION]),
     }
     catalog = Catalog(columns, {"isConstant": [calib.field is None]})
