@@ -180,7 +180,7 @@ _ARRAYS = {"coefficients", "image", "amplitudes", "components", "spatialfunction
 
 
 def _as_array(values, form):
-    if form[0] not in "PQ":
+    if form.lstrip("1")[0] not in "PQ":
         return np.array(values)
     array = np.empty(len(values), object)
     for i, value in enumerate(values):
