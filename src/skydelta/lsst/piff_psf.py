@@ -68,9 +68,9 @@ class PiffPsf(ImagePsf):
     def images(self, x, y):
         x, y = as_positions(x, y)
         half = self.width // 2
-        # Piff draws on the box about the pixel that int(x + 0.5) gives.
-        whole = [np.trunc(value + 0.5).astype(int) - half for value in (x, y)]
-        return self._draw(x, y, center=None), *whole
+        # The box that Piff draws on (PSF.draw): of two pixels as near, the lower one.
+        x0, y0 = (np.ceil(value - 0.5).astype(int) - half for value in (x, y))
+        return self._draw(x, y, center=None), x0, y0
 
 
 def unpickled(data):

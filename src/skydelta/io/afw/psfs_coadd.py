@@ -73,7 +73,7 @@ def write_coadd(archive, psf):
         "photoCalib": ("J", none),
         "apCorrMap": ("J", none),
         "validPolygon": ("J", [archive.save(one.valid_polygon) for one in inputs]),
-        **{name: ("J", none) for name in _EMPTY[2:]},
+        **dict.fromkeys(_EMPTY[2:], ("J", none)),
         "id": ("K", [one.id for one in inputs]),
     }
     corners = np.array([one.bbox for one in inputs]).T
