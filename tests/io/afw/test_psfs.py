@@ -161,6 +161,12 @@ class TestCoaddPsf:
         with pytest.raises(BadPsfError, match="no input images"):
             read_back(psf)
 
+    def test_input_whose_wcs_is_none(self):
+        psf = CoaddPsf(tan(), inputs(), (240.0, 150.0))
+        object.__setattr__(psf.inputs[1], "wcs", psf.inputs[1].psf)
+        with pytest.raises(CorruptFileError, match="is a PsfexPsf, but is used as a WCS"):
+            read_back(psf)
+
     def test_input_without_psf(self):
         psf = CoaddPsf(tan(), inputs(), (240.0, 150.0))
         object.__setattr__(psf.inputs[1], "psf", None)
