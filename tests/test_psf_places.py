@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scenes import gaussian_psf
 
+from skydelta.local_psf import reference_place, unknown_boxes
 from skydelta.psf import GridPsf, sample_psf
 from skydelta.psf_places import nearest_known
 
@@ -17,7 +18,7 @@ class RightOf(GridPsf):
     edge: float = 100.0
 
     def has_inputs(self, x, y):
-        return np.asarray(x) > self.edge
+        return np.atleast_1d(x) > self.edge
 
     def stamps(self, x, y):
         assert self.has_inputs(x, y).all()
@@ -53,3 +54,13 @@ def test_psfs_are_known_everywhere():
     x, _, distance = nearest_known(gaussian_psf(2.0), [1.0, 2.0], [3.0, 4.0])
     assert distance.max() == 0
     assert x == pytest.approx([1.0, 2.0])
+
+
+def test_local_psf_is_void_without_inputs():
+    """Tiles left of the edge have no PSF; the reference place lies right of it."""
+    shape = (400, 400)
+    psf = right_of(320.0)
+    assert reference_place(psf, shape)[0] > 320
+    unknown = unknown_boxes(psf, shape)
+    assert unknown
+    assert all(0.5 * (x0 + x1 - 1) <= 320 for _, _, x0, x1 in unknown)

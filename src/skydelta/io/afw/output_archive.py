@@ -175,7 +175,10 @@ _ANGLES = {
 }
 """Columns that afw declares as angles; all are in rad."""
 
-_ARRAYS = {"coefficients", "image", "amplitudes", "components", "spatialfunctions"}
+_ARRAYS = {
+    *("coefficients", "image", "amplitudes", "components", "spatialfunctions"),
+    *("group", "degree", "basis", "coeff", "_size", "_comp", "_context_first", "_context_second"),
+}
 """Columns that are arrays even where they have one element."""
 
 
