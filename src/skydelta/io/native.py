@@ -104,12 +104,18 @@ def origin_of(header):
     """
     origin = []
     for axis in (1, 2):
-        if f"CRVAL{axis}A" in header:
-            value = header[f"CRVAL{axis}A"] + 1.0 - header.get(f"CRPIX{axis}A", 1.0)
-        else:
-            value = -header.get(f"LTV{axis}", 0.0)
-        origin.append(round(value))
+        start, first, minus = (
+            _value(header, key, default)
+            for key, default in ((f"CRVAL{axis}A", None), (f"CRPIX{axis}A", 1.0), (f"LTV{axis}", 0))
+        )
+        origin.append(round(-minus if start is None else start + 1.0 - first))
     return tuple(origin)
+
+
+def _value(header, key, default):
+    """A card's number, or the default if it is missing or none."""
+    value = header.get(key, default)
+    return value if _is_number(value) else default
 
 
 def _photo_calib_hdu(field):

@@ -185,6 +185,8 @@ def _located(path):
         if str(path) in text:
             raise
         raise type(error)(f"{path}: {text}", **error.details) from error
+    except fits.VerifyError as error:  # raised when a damaged card is first asked for
+        raise _corrupt(path, error) from error
 
 
 _CCD_CARDS = ("EXTNAME", "CCDNAME", "DETPOS")

@@ -19,7 +19,7 @@ def read_object(text):
 
     try:
         found = Ast.Channel(_Lines(text.splitlines())).read()
-    except Ast.AstError as error:
+    except (Ast.AstError, TypeError) as error:  # TypeError: characters that are not ASCII
         msg = f"the AST text of a mapping cannot be read ({str(error).strip().splitlines()[0]})"
         raise CorruptFileError(msg) from error
     if found is None:

@@ -82,6 +82,13 @@ def _loaded(archive, number):
         return None
 
 
+_UNREADABLE = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError),
+    *(zlib.error, fits.VerifyError),
+)
+"""What astropy raises on damaged files, HDU by HDU."""
+
+
 @contextmanager
 def _image_and_archive(path):
     """Header of the image plane, cards of the exposure, and its archive, HDU by HDU as needed."""
@@ -98,6 +105,6 @@ def _image_and_archive(path):
     except StopIteration as error:
         msg = "an LSST (afw) file without an image plane"
         raise InputError(msg) from error
-    except (OSError, EOFError, ValueError, TypeError, zlib.error, fits.VerifyError) as error:
+    except _UNREADABLE as error:
         msg = f"not FITS, or damaged ({error}); fetch it again"
         raise CorruptFileError(msg) from error
