@@ -51,7 +51,7 @@ def exposure_wcs(header, archive, number, xy0):
     repaired, notes = repaired_header(header)
     from_header = wcs_from_header(repaired) if header.get("CTYPE1") else None
     try:
-        sky_wcs = _loaded(archive, number)
+        sky_wcs = archive_wcs(archive, number)
         if from_header is None:
             return (*_from_archive(sky_wcs, shape, xy0, notes),)
         if sky_wcs is None:
@@ -67,14 +67,20 @@ def exposure_wcs(header, archive, number, xy0):
     return _from_archive(sky_wcs, shape, xy0, [*notes, reason])
 
 
-def _loaded(archive, number):
+def archive_wcs(archive, number):
+    """The WCS of that number in an archive, None for 0 or no archive."""
     return load(archive, number, "pixel_to_sky", "SkyWcs") if archive is not None else None
+
+
+def no_wcs():
+    """The error of an exposure without WCS."""
+    msg = "the exposure has no WCS, neither in its header nor in its archive"
+    return NoWcsError(msg)
 
 
 def _from_archive(sky_wcs, shape, xy0, notes):
     if sky_wcs is None:
-        msg = "the exposure has no WCS, neither in its header nor in its archive"
-        raise NoWcsError(msg)
+        raise no_wcs()
     if isinstance(sky_wcs, FitsSkyWcs):
         return shifted(sky_wcs.wcs, xy0), sky_wcs, [*notes, "WCS: that of the archive"]
     wcs, error, order = fit_tan_sip(

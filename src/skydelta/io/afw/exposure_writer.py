@@ -1,5 +1,7 @@
 """An Exposure written in the shape of lsst.afw, so that the stack reads it."""
 
+from dataclasses import replace
+
 import numpy as np
 from astropy.io import fits
 
@@ -11,7 +13,7 @@ from skydelta.io.native import replacing
 from skydelta.lsst.exposure_info import ExposureInfo, FilterLabel
 from skydelta.lsst.photo_calib import BoundedPhotoCalib
 from skydelta.lsst.sky_wcs import AstSkyWcs
-from skydelta.lsst.visit_info import VisitInfo, tai_ns_of_mjd
+from skydelta.lsst.visit_info import tai_ns_of_mjd
 from skydelta.timescale import time_scale, to_tai
 
 VERSIONS = (0, 1, 2)
@@ -92,19 +94,11 @@ def _info(exposure):
     visit = info.visit_info
     tai = to_tai(exposure.mjd, time_scale(exposure.meta)[0])
     if tai != visit.mjd_tai:
-        visit = _changed(visit, tai_ns=tai_ns_of_mjd(tai))
+        visit = replace(visit, tai_ns=tai_ns_of_mjd(tai))
     if np.isfinite(exposure.exptime):
-        visit = _changed(visit, exposure_time=float(exposure.exptime))
-    return info.replace(visit_info=visit, filter_label=label if any_of(label) else None)
-
-
-def any_of(label):
-    """Whether a FilterLabel says anything."""
-    return bool(label.band or label.physical)
-
-
-def _changed(visit, **changes):
-    return VisitInfo(**{**visit.__dict__, **changes})
+        visit = replace(visit, exposure_time=float(exposure.exptime))
+    says_something = bool(label.band or label.physical)
+    return info.replace(visit_info=visit, filter_label=label if says_something else None)
 
 
 def _saved(archive, exposure, info, psf, version):

@@ -6,11 +6,12 @@ import zlib
 from collections import ChainMap
 from contextlib import contextmanager
 
+import numpy as np
 from astropy.io import fits
 
 from skydelta.errors import CorruptFileError, InputError
 from skydelta.io.afw.components import component_ids, open_archive
-from skydelta.io.afw.exposure_wcs import exposure_wcs
+from skydelta.io.afw.exposure_wcs import archive_wcs, exposure_wcs, no_wcs
 from skydelta.io.native import origin_of
 
 
@@ -26,6 +27,27 @@ def read_afw_wcs(path):
         number = component_ids(cards).get("SKYWCS", 0)
         wcs, _, notes = exposure_wcs(header, archive, number, origin_of(header))
     return wcs, notes
+
+
+def read_outline(path, x, y):
+    """Ra, dec (deg) of an image's own pixels x, y by the WCS of the archive: two lists.
+
+    Much quicker than `read_afw_wcs`, which has to fit a FITS WCS.
+
+    Raises
+    ------
+    NoWcsError
+        If the archive has none.
+    InputError
+        Of the type that fits.
+    """
+    with _image_and_archive(path) as (header, cards, archive):
+        sky_wcs = archive_wcs(archive, component_ids(cards).get("SKYWCS", 0))
+        if sky_wcs is None:
+            raise no_wcs()
+        x0, y0 = origin_of(header)
+        ra, dec = sky_wcs.pixel_to_sky(np.add(x, x0), np.add(y, y0))
+    return ra.tolist(), dec.tolist()
 
 
 def read_identity(path, cards):
