@@ -94,6 +94,18 @@ class NoPhotoCalibError(InputError):
     status = "no_photo_calib"
 
 
+class BadSkyMapError(InputError):
+    """A skymap that is of no known kind, or whose configuration makes no sense."""
+
+    status = "bad_skymap"
+
+
+class NoSuchPatchError(InputError, IndexError):
+    """A tract or patch that the skymap does not have."""
+
+    status = "no_such_patch"
+
+
 class NoOverlapError(SkydeltaError):
     """No coadd lies under the exposure."""
 

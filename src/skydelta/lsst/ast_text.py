@@ -40,16 +40,20 @@ def read_object(text):
 _LINE = re.compile(
     r"""\s*(
         \#.* | (Begin|End)\ \w+ | IsA\ (Object|Mapping|Frame|Axis)
-        | (?P<key>[A-Z]\w*)\ =(\ ("[^"]*"|<bad>|[-+.\w]+))?
+        | (?P<key>[A-Z]\w*)\ =(\ (?P<value>"[^"]*"|<bad>|[-+.\w]+))?
     )?\s*""",
     re.VERBOSE,
 )
 
 
 def _keys(lines):
-    """Names of the values in AST's text."""
+    """Names of the values in AST's text that are not 0, which AST may leave out."""
     matches = (_LINE.fullmatch(line) for line in lines)
-    return {match["key"] for match in matches if match and match["key"]}
+    return {match["key"] for match in matches if match and match["key"] and not _is_zero(match)}
+
+
+def _is_zero(match):
+    return re.fullmatch(r"[-+]?0*\.?0*", match["value"] or "x") is not None
 
 
 def text_of(thing):
