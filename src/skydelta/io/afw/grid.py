@@ -1,6 +1,5 @@
 """What an afw file says of itself without its pixels: its WCS, filter and detector."""
 
-import re
 import warnings
 import zlib
 from collections import ChainMap
@@ -13,6 +12,7 @@ from skydelta.errors import CorruptFileError, InputError
 from skydelta.io.afw.components import component_ids, open_archive
 from skydelta.io.afw.exposure_wcs import archive_wcs, exposure_wcs, no_wcs
 from skydelta.io.native import origin_of
+from skydelta.lsst.camera import detector_of_name
 
 
 def read_afw_wcs(path):
@@ -64,7 +64,7 @@ def read_identity(path, cards):
         Mapping of the cards of its image and primary headers.
     """
     found = {"VISIT": cards["IDNUM"]} if cards.get("IDNUM") else {}
-    number = _lsstcam_number(str(cards.get("DETNAME") or ""))
+    number = detector_of_name(cards.get("DETNAME") or "")
     if number is not None:
         found["DETECTOR"] = number
     ids = component_ids(cards)
@@ -84,17 +84,6 @@ def read_identity(path, cards):
 
 
 _NUMBER_CARDS = ("DETECTOR", "CCDNUM", "DET-ID")
-_CORNERS = {"00", "04", "40", "44"}
-_RAFTS = [f"{y}{x}" for y in range(5) for x in range(5) if f"{y}{x}" not in _CORNERS]
-_LSSTCAM = re.compile(r"R(\d\d)_S([0-2])([0-2])")
-
-
-def _lsstcam_number(name):
-    """Number of a science CCD of LSSTCam (and of DC2) from its name, as R20_S21."""
-    match = _LSSTCAM.fullmatch(name.strip())
-    if match is None or match[1] not in _RAFTS:
-        return None
-    return 9 * _RAFTS.index(match[1]) + 3 * int(match[2]) + int(match[3])
 
 
 def _loaded(archive, number):
