@@ -174,7 +174,9 @@ def test_missing_product_quotes_the_status(root):
 def test_failed_exposure_raises_its_own_failure(root, name):
     repo = Repository(root)
     message = "3 stars, need 5: lower match.min_stars or give another template " * 3
-    write_failure(repo.path(name, **EXPOSURE), TooFewStarsError(message), "subtract")
+    path = repo.path(name, **EXPOSURE)
+    write_failure(path.with_suffix(".fits"), TooFewStarsError(message), "subtract")
+    path.with_suffix(".fits").replace(path)
     with pytest.raises(SkydeltaError, match="too_few_stars: 3 stars, need 5") as caught:
         repo.get(name, **EXPOSURE)
     assert caught.value.status == "too_few_stars"

@@ -9,7 +9,6 @@ import csv
 import os
 import sqlite3
 from contextlib import closing, contextmanager
-from pathlib import Path
 from urllib.parse import quote
 
 from skydelta.errors import InputError, MissingFileError
@@ -36,7 +35,7 @@ def write_tracts_mapping(path, overlaps):
     overlaps
         Objects with tract, patch, visit, detector and band, as skydelta.overlap.Overlap.
     """
-    from skydelta.io.native import replacing
+    from skydelta.io.replacing import replacing
 
     rows = sorted((o.tract, o.patch, o.visit, o.detector, o.band) for o in overlaps)
     values = [(tract, str(patch), *rest, "") for tract, patch, *rest in rows]
@@ -218,9 +217,9 @@ def _number(fraction):
 
 
 def _write_csv(path, header, rows):
-    from skydelta.io.native import replacing
+    from skydelta.io.replacing import replacing
 
-    with replacing(Path(path)) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
