@@ -8,6 +8,7 @@ from snakemake.utils import validate
 
 from skydelta.errors import SkydeltaError
 from skydelta.fingerprint import fingerprint
+from skydelta.results.summary import count_outcomes, sentence
 from skydelta.source_ids import check_ids
 from skydelta.survey import demo_table, load_survey, located
 
@@ -106,6 +107,12 @@ def per_exposure(pattern):
 def statuses():
     """The status file of every exposure."""
     return per_exposure("results/status/{visit}-{band}-det{detector}.json")
+
+
+def print_summary(path):
+    """Say how the exposures fared, at the end of a run that looked at them."""
+    if Path(path).exists():
+        logger.info(f"{sentence(count_outcomes(path))} ({path}; skydelta status --list)")
 
 
 def truth_table():

@@ -2,11 +2,13 @@
 
 import json
 import sqlite3
-from contextlib import closing
+from collections import Counter
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 from skydelta.errors import CorruptFileError
+from skydelta.tables import exposure_id
 
 _TAIL = 64
 _CHUNK = 1 << 20
@@ -46,27 +48,74 @@ def _check_parquet(path):
     parquet_rows(path)
 
 
-def parquet_rows(path):
-    """Number of rows by the footer of a Parquet file, which is seen to be complete.
+def parquet_rows(path, *, data=False):
+    """Number of rows of a Parquet file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    data
+        Whether to read all of it, against the checksums of its pages; else the footer is judged.
 
     Raises
     ------
     CorruptFileError
-        If the footer cannot be read, or the row groups do not add up.
+        If the footer cannot be read, a page is damaged, or the row groups do not add up.
     """
+    with _parquet(path) as parquet:
+        rows = sum(len(batch) for batch in parquet.iter_batches()) if data else None
+        footer = parquet.metadata
+        groups = sum(footer.row_group(k).num_rows for k in range(footer.num_row_groups))
+        if groups != footer.num_rows or rows not in (None, footer.num_rows):
+            raise CorruptFileError(f"{rows or groups} rows instead of {footer.num_rows}")
+        return footer.num_rows
+
+
+def parquet_counts(path, *, data=False):
+    """Number of rows of each exposure in a Parquet catalogue.
+
+    Parameters
+    ----------
+    path
+        The catalogue, with columns visit, detector and band.
+    data
+        Whether to read the other columns too, against the checksums of their pages.
+
+    Returns
+    -------
+    collections.Counter
+        By ``VISIT-BAND-detDETECTOR``.
+
+    Raises
+    ------
+    CorruptFileError
+        If it cannot be read.
+    """
+    import pyarrow as pa
+
+    keys, counts = ("visit", "detector", "band"), Counter()
+    with _parquet(path) as parquet:
+        for batch in parquet.iter_batches(columns=None if data else keys):
+            columns = {name: batch.column(name) for name in keys}
+            groups = pa.table(columns).group_by(list(keys)).aggregate([([], "count_all")])
+            for row in groups.to_pylist():
+                name = exposure_id(row["visit"], row["detector"], row["band"])
+                counts[name] += row["count_all"]
+    return counts
+
+
+@contextmanager
+def _parquet(path):
+    """An open Parquet file that verifies the pages it reads."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        footer = pq.read_metadata(path)
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptFileError(f"its footer cannot be read: {error}") from error
-    groups = [footer.row_group(k).num_rows for k in range(footer.num_row_groups)]
-    if sum(groups) != footer.num_rows:
-        raise CorruptFileError(
-            f"row groups of {sum(groups)} rows, the footer says {footer.num_rows}"
-        )
-    return footer.num_rows
+        with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
+            yield parquet
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise CorruptFileError(f"it cannot be read: {error}") from error
 
 
 def _check_sqlite(path):
