@@ -112,7 +112,9 @@ def statuses():
 def print_summary(path):
     """Say how the exposures fared, at the end of a run that looked at them."""
     if Path(path).exists():
-        logger.info(f"{sentence(count_outcomes(path))} ({path}; skydelta status --list)")
+        logger.info(
+            f"{sentence(count_outcomes(path))} ({path}; skydelta status --list)"
+        )
 
 
 def truth_table():
