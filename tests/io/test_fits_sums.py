@@ -84,6 +84,15 @@ def test_cut_off_files_are_refused(path, kept, data):
         read_sums(path, data=data)
 
 
+def test_a_file_without_its_last_hdu_is_refused(path):
+    """Cut off where an HDU ends, all that is left has the right sums."""
+    with fits.open(path) as hdul:
+        end = hdul[3].fileinfo()["hdrLoc"]
+    path.write_bytes(path.read_bytes()[:end])
+    with pytest.raises(CorruptFileError, match="2 of 3 extensions"):
+        read_sums(path)
+
+
 @pytest.mark.parametrize("appended", [b"\0" * BLOCK, b"x"])
 def test_more_than_a_fits_file_is_refused(path, appended):
     path.write_bytes(path.read_bytes() + appended)

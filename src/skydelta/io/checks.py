@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import struct
 from collections import Counter
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -122,11 +123,19 @@ def _check_sqlite(path):
     place = f"file:{quote(str(Path(path).absolute()))}?mode=ro"
     try:
         with closing(sqlite3.connect(place, uri=True)) as database:
-            verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+            verdict = database.execute("PRAGMA integrity_check(1)").fetchone()[0]
     except sqlite3.Error as error:
         raise CorruptFileError(str(error)) from error
     if verdict != "ok":
         raise CorruptFileError(verdict)
+    # SQLite takes what is missing from the last page for zeros.
+    with open(path, "rb") as stream:
+        header, size = stream.read(32), stream.seek(0, 2)
+    if len(header) < 32:
+        raise CorruptFileError("the file is empty")
+    page, number = struct.unpack(">16xH10xI", header)
+    if size != (page if page > 1 else 65536) * number:
+        raise CorruptFileError(f"{size} bytes are no {number} pages of {page}")
 
 
 def _check_json(path):

@@ -64,7 +64,7 @@ def read_sums(path, *, data=True):
     Raises
     ------
     CorruptFileError
-        If the file ends early or late, is not FITS, or a sum differs.
+        If the file ends early or late, is not FITS, lacks an HDU (NEXTEND), or a sum differs.
     """
     found = []
     with open(path, "rb", buffering=0) as stream:
@@ -74,6 +74,9 @@ def read_sums(path, *, data=True):
             found.append(_hdu(stream, length, f"HDU {len(found)}", data))
     if not found:
         raise CorruptFileError("the file is empty")
+    written = found[0].cards.get("NEXTEND")
+    if written not in (None, str(len(found) - 1)):
+        raise CorruptFileError(f"it has {len(found) - 1} of {written} extensions")
     return found
 
 
@@ -91,7 +94,7 @@ def _hdu(stream, length, place, data):
         stream.seek(size, 1)
         return HduSums(cards, has_sums)
     total = _sum(stream, size)
-    if total != int(cards["DATASUM"]) % _MODULUS:
+    if cards["DATASUM"] not in (str(total), str(total or _MODULUS)):
         raise CorruptFileError(f"{place} ({cards.get('EXTNAME', 'PRIMARY')}): DATASUM is wrong")
     if (total + _words(header)) % _MODULUS:
         raise CorruptFileError(f"{place} ({cards.get('EXTNAME', 'PRIMARY')}): CHECKSUM is wrong")

@@ -9,7 +9,9 @@ _COMMENT = "one's complement sum"
 
 
 def write_hdus(path, hdus):
-    """Write HDUs, each with DATASUM and CHECKSUM.
+    """Write HDUs, each with DATASUM and CHECKSUM, and NEXTEND in the first.
+
+    No sum can tell that a file lacks its last HDUs; their number can.
 
     Parameters
     ----------
@@ -22,6 +24,7 @@ def write_hdus(path, hdus):
     # Before the sums are taken: writing must not change a header any more.
     hdul.verify("silentfix")
     hdul.update_extend()
+    hdul[0].header["NEXTEND"] = (len(hdul) - 1, "number of extensions")
     for hdu in hdul:
         hdu.add_checksum(_COMMENT)
     with replacing(path) as partial:

@@ -177,7 +177,7 @@ _STANDARD_CARDS = {
 }
 _STRUCTURAL = {
     *("SIMPLE", "BITPIX", "NAXIS", "EXTEND", "HISTORY", "COMMENT", ""),
-    *("CHECKSUM", "DATASUM"),
+    *("CHECKSUM", "DATASUM", "NEXTEND"),
 }
 
 
