@@ -221,7 +221,7 @@ def _read_image(path):
 
 def _read_difference(path):
     """A difference; what detection marked is in its mask if there is a footprint file beside it."""
-    from skydelta.detect import mask_with_planes
+    from skydelta.detections import mask_with_planes
     from skydelta.io.detections import read_detections
     from skydelta.io.outcome import StageFailure
 

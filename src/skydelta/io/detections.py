@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from skydelta.detect import SOURCE_DTYPE, SPAN_DTYPE, Detections
+from skydelta.detected_sources import SOURCE_DTYPE
+from skydelta.detections import Detections
+from skydelta.footprints import SPAN_DTYPE
 from skydelta.io.fits_writer import write_hdus
 from skydelta.io.products import open_product, primary_with, table_hdu
 from skydelta.spans import PLANE_DTYPE
@@ -16,7 +18,7 @@ def write_detections(path, detections, provenance=({}, ())):
     path
         Destination.
     detections
-        skydelta.detect.Detections.
+        skydelta.detections.Detections.
     provenance
         (header cards, HISTORY sentences).
     """
