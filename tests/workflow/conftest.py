@@ -124,13 +124,9 @@ def planned(house, monkeypatch):
 
     from skydelta import fingerprint
 
-    caches = (fingerprint._module_imports, fingerprint._dump, fingerprint._tree)
-
     def plan(directory, *configfiles, config=None, package=None, details=False):
         monkeypatch.setenv("SKYDELTA_BEGUN_IN", str(house))
         monkeypatch.setattr(fingerprint, "_ROOT", package or house / "src" / "skydelta")
-        for cache in caches:
-            cache.cache_clear()
         settings = OutputSettings(dryrun=True, quiet={Quietness.ALL}, keep_logger=False)
         with SnakemakeApi(settings) as api:
             workflow = api.workflow(
@@ -147,9 +143,7 @@ def planned(house, monkeypatch):
             ]
         return jobs if details else dict(Counter(rule for rule, _ in jobs))
 
-    yield plan
-    for cache in caches:
-        cache.cache_clear()
+    return plan
 
 
 @pytest.fixture(scope="session")

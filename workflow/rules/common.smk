@@ -10,7 +10,7 @@ from skydelta.errors import SkydeltaError
 from skydelta.fingerprint import fingerprint
 from skydelta.results.summary import count_outcomes, sentence
 from skydelta.source_ids import check_ids
-from skydelta.survey import demo_table, load_survey, located
+from skydelta.survey import CACHE, demo_table, load_survey, located
 
 validate(config, "../schemas/config.schema.yaml")
 
@@ -42,7 +42,7 @@ SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 
 def code_of(name):
     """Content hash of a stage's script's modules: an edit in the package reruns the stage."""
-    return fingerprint(SCRIPTS / f"{name}.py")
+    return fingerprint(SCRIPTS / f"{name}.py", CACHE / "code.json")
 
 
 def exposure_of(wildcards):
