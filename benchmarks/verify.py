@@ -21,10 +21,10 @@ from skydelta.io.fits_writer import write_hdus
 from skydelta.io.outcome import write_status
 from skydelta.io.products import table_hdu
 from skydelta.io.tracts_mapping import write_tracts_mapping
-from skydelta.results.progress import progress
-from skydelta.results.summary import write_summary
-from skydelta.results.tree import PRODUCTS, ExposureFiles
-from skydelta.results.verify import verify
+from skydelta.upkeep.progress import progress
+from skydelta.upkeep.summary import write_summary
+from skydelta.upkeep.tree import PRODUCTS, ExposureFiles
+from skydelta.upkeep.verify import verify
 
 
 def write_exposure_files(exposure, size):

@@ -210,19 +210,19 @@ def _compare(arguments):
 
 
 def _verify(arguments):
-    from skydelta.results.commands import run_verify
+    from skydelta.upkeep.commands import run_verify
 
     return run_verify(arguments.results, data=not arguments.quick, deleting=arguments.delete)
 
 
 def _status(arguments):
-    from skydelta.results.commands import run_status
+    from skydelta.upkeep.commands import run_status
 
     return run_status(arguments.results, watch=arguments.watch, listing=arguments.list)
 
 
 def _retry(arguments):
-    from skydelta.results.commands import run_retry
+    from skydelta.upkeep.commands import run_retry
 
     return run_retry(arguments.results, arguments.only, dry=arguments.dry_run)
 

@@ -73,8 +73,8 @@ EDIT = "\nEDITED = True\n"
     [
         ("detect", EDIT, from_stage("detect")),
         ("report/page", EDIT, {"report": 1}),
-        ("results/summary", EDIT, {"summary": 1}),
-        ("results/verify", EDIT, {}),
+        ("upkeep/summary", EDIT, {"summary": 1}),
+        ("upkeep/verify", EDIT, {}),
         ("measure", "\n# a comment changes nothing\n", {}),
     ],
     ids=["detect", "report", "summary", "no stage's", "comment"],

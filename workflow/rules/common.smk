@@ -8,7 +8,7 @@ from snakemake.utils import validate
 
 from skydelta.errors import SkydeltaError
 from skydelta.fingerprint import fingerprint
-from skydelta.results.summary import count_outcomes, sentence
+from skydelta.upkeep.summary import count_outcomes, sentence
 from skydelta.source_ids import check_ids
 from skydelta.survey import CACHE, demo_table, load_survey, located
 
