@@ -46,8 +46,8 @@ def run_verify(results, *, data=True, deleting=False):
     doomed = {path for problem in verdict.problems for path in problem.doomed()}
     if not deleting:
         print(
-            f"to cure it: `skydelta verify --delete {results}` deletes the {len(doomed)} files that "
-            "are damaged or depend on one, `snakemake` with the options of the run makes them again"
+            f"to cure it: `skydelta verify --delete {results}` deletes {len(doomed)} files, damaged "
+            "or made from such; `snakemake` with the options of the run makes them again"
         )
         return FAILED
     print(f"deleted {len(delete(doomed))} files; start `snakemake` again to make them")
@@ -106,22 +106,20 @@ def described(state, now):
 
 def _run_lines(run, now):
     begun = datetime.fromtimestamp(run.started).isoformat(sep=" ", timespec="seconds")
-    lines = [
-        f"run of {begun}: {run.done} of {run.total} jobs in {_span(run.last_sign - run.started)}"
-    ]
+    line = f"run of {begun}: {run.done} of {run.total} jobs in {_span(run.last_sign - run.started)}"
     silent = now - run.last_sign
     if not run.has_lock:
-        lines[0] += (
-            ", over" if run.done == run.total else ", ended early: see its log, start it again"
-        )
-    elif run.seconds_left is not None:
-        lines[0] += f", about {_span(run.seconds_left)} left"
-    if run.has_lock and silent > _SILENT:
-        lines.append(
-            f"no sign of life for {_span(silent)}: if snakemake is gone, `snakemake --unlock` and "
-            "start it again with --rerun-incomplete"
-        )
-    return lines
+        ending = "over" if run.done == run.total else "ended early: see its log, start it again"
+        return [f"{line}, {ending}"]
+    if run.seconds_left is not None:
+        line += f", about {_span(run.seconds_left)} left"
+    if silent <= _SILENT:
+        return [line]
+    doubt = (
+        f"no sign of life for {_span(silent)}: if snakemake is gone, `snakemake --unlock` and "
+        "start it again with --rerun-incomplete"
+    )
+    return [line, doubt]
 
 
 def _span(seconds):

@@ -108,7 +108,5 @@ def known_exposures(results):
         msg = f"{path} does not exist: name the folder results of a run whose overlap stage is done"
         raise MissingFileError(msg, path=str(path)) from error
     except (KeyError, TypeError, ValueError) as error:
-        msg = (
-            f"{path}: not the table of the overlap stage ({error}); delete it, run snakemake again"
-        )
+        msg = f"{path} is not the overlap stage's table ({error}): delete it, run snakemake again"
         raise CorruptFileError(msg, path=str(path)) from error
