@@ -46,8 +46,8 @@ def run_verify(results, *, data=True, deleting=False):
     doomed = {path for problem in verdict.problems for path in problem.doomed()}
     if not deleting:
         print(
-            f"to cure it: `skydelta verify --delete {results}` deletes {len(doomed)} files, damaged "
-            "or made from such; `snakemake` with the options of the run makes them again"
+            f"to cure it: `skydelta verify --delete {results}` deletes {len(doomed)} files, "
+            "damaged or made from such; `snakemake` with the options of the run makes them again"
         )
         return FAILED
     print(f"deleted {len(delete(doomed))} files; start `snakemake` again to make them")
