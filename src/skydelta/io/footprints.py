@@ -313,11 +313,11 @@ def load_cache(path, key):
 
 def store_cache(path, key, content):
     """Keep JSON data in a file, replaced as a whole: several workflows may share a cache."""
-    from skydelta.io.native import replacing
+    from skydelta.io.replacing import replacing
 
     text = json.dumps({"key": key, "content": content})
     try:
-        with replacing(path) as partial:
+        with replacing(path, is_product=False) as partial:
             partial.write_text(text, encoding="utf-8")
     except OSError as error:  # a full or read-only disk costs time at the next start, no more
         logger.warning("the cache %s cannot be written: %s", path, error)
