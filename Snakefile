@@ -33,5 +33,4 @@ rule all:
         "results/catalogue/diaSources.parquet",
         "results/report.html",
         "results/status/summary.csv",
-        statuses(),
-        exports(),
+        taken_away(),

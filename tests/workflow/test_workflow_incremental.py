@@ -73,7 +73,7 @@ EDIT = "\nEDITED = True\n"
     [
         ("detect", EDIT, from_stage("detect")),
         ("report/page", EDIT, {"report": 1}),
-        ("upkeep/summary", EDIT, {"summary": 1}),
+        ("upkeep/summary", EDIT, JOINT),
         ("upkeep/verify", EDIT, {}),
         ("measure", "\n# a comment changes nothing\n", {}),
     ],

@@ -11,7 +11,7 @@ from skydelta.lsst.gen2 import DATASETS
 from skydelta.tables import parse_patch
 
 CHAIN = ("template", "subtract", "decorrelate", "detect", "measure", "calibrate")
-JOINT = ("overlap", "catalogue", "report")
+JOINT = ("overlap", "summary", "catalogue", "report")
 
 
 @pytest.fixture(scope="module")

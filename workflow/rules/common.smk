@@ -8,7 +8,7 @@ from snakemake.utils import validate
 
 from skydelta.errors import SkydeltaError
 from skydelta.fingerprint import fingerprint
-from skydelta.upkeep.summary import count_outcomes, sentence
+from skydelta.upkeep.summary import count_outcomes, read_outcomes, sentence
 from skydelta.source_ids import check_ids
 from skydelta.survey import CACHE, demo_table, load_survey, located
 
@@ -94,19 +94,43 @@ def coadd_params(wildcards):
     return [as_params(row) for row in coadds_of(wildcards)]
 
 
-def per_exposure(pattern):
-    """One path for every exposure of the survey."""
+def per_exposure(pattern, rows=SURVEY.exposures):
+    """One path for every exposure, by default of the survey."""
     return [
         pattern.format(
             visit=f"{row.visit:08d}", band=row.band, detector=f"{row.detector:03d}"
         )
-        for row in SURVEY.exposures
+        for row in rows
     ]
 
 
-def statuses():
-    """The status file of every exposure."""
-    return per_exposure("results/status/{visit}-{band}-det{detector}.json")
+STATUS = "results/status/{visit}-{band}-det{detector}.json"
+CATALOGUE = (
+    "results/deepDiff/v{visit}-f{band}/diaSrc_{visit}-{band}-det{detector}.parquet"
+)
+SUMMARY = "results/status/summary.csv"
+
+
+def outcomes():
+    """The status of every exposure, and its export if there is to be one.
+
+    The status stands for the catalogue, too, which the same job makes, so that every batch of
+    `--batch summary=1/20` holds whole exposures.
+    """
+    return per_exposure(STATUS) + exports()
+
+
+def taken_away():
+    """Statuses and catalogues of exposures in the summary that are no longer there.
+
+    Snakemake does not miss them while the summary, for which they were made, is up to date.
+    """
+    if not os.path.exists(SUMMARY):
+        return []
+    done = read_outcomes(SUMMARY)
+    rows = [row for row in SURVEY.exposures if row.key in done]
+    made = [*per_exposure(STATUS, rows), *per_exposure(CATALOGUE, rows)]
+    return [path for path in made if not os.path.exists(path)]
 
 
 def print_summary(path):

@@ -1,13 +1,14 @@
 """The table of all statuses.
 
-Inputs: the status of every exposure. Output: results/status/summary.csv, a line for each exposure
+Inputs: the status of every exposure. What follows for the whole survey hangs on this table alone:
+`snakemake --batch summary=3/20` plans a twentieth of a large survey at a time. Output: results/status/summary.csv, a line for each exposure
 with its outcome, the reason and numbers. `skydelta status` counts them.
 """
 
 
 rule summary:
     input:
-        statuses=statuses(),
+        outcomes(),
     output:
         summary="results/status/summary.csv",
     log:

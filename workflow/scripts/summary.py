@@ -7,5 +7,6 @@ with stage(snakemake):
 
     from skydelta.upkeep.summary import sentence, write_summary
 
-    outcomes = write_summary(snakemake.output.summary, snakemake.input.statuses)
+    statuses = [path for path in snakemake.input if path.startswith("results/status/")]
+    outcomes = write_summary(snakemake.output.summary, statuses)
     logging.getLogger("skydelta").info(sentence(outcomes))
