@@ -24,6 +24,10 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/efficiency.smk"
 
 
+onstart:
+    stop_if_jobs_are_left()
+
+
 rule all:
     default_target: True
     input:

@@ -46,6 +46,17 @@ def _parser():
     imported.add_argument("--force", action="store_true", help="overwrite OUT.yaml")
     imported.set_defaults(run=_import_config)
     _add_compare(commands)
+    left = commands.add_parser(
+        "slurm-jobs",
+        help="jobs of an earlier run that Slurm still has",
+        description="List the Slurm jobs that runs in a working directory have submitted and that "
+        "still wait or run, wait for their end or cancel them: for a run whose own process died.",
+    )
+    left.add_argument("directory", nargs="?", default=".", metavar="DIR", help="default: this one")
+    choice = left.add_mutually_exclusive_group()
+    choice.add_argument("--wait", action="store_true", help="return when none is left")
+    choice.add_argument("--cancel", action="store_true", help="cancel them and wait for their end")
+    left.set_defaults(run=_slurm_jobs)
     return parser
 
 
@@ -121,6 +132,16 @@ def _import_config(arguments):
         print(f"note: {sentence(remark)}", file=sys.stderr)
     for remark in translation.left_out:
         print(f"not applied: {sentence(remark)}", file=sys.stderr)
+
+
+def _slurm_jobs(arguments):
+    from skydelta.slurm_jobs import cancel, left_behind, wait
+
+    look = cancel if arguments.cancel else left_behind
+    for job in look(arguments.directory):
+        print(job)
+    if arguments.wait or arguments.cancel:
+        wait(arguments.directory)
 
 
 def _compare(arguments):

@@ -34,9 +34,12 @@ def why_not():
 
 
 class Cluster:
-    """Slurm with `nodes` nodes n1, n2 ... of two CPUs and 8000 MB each, in a folder of its own."""
+    """Slurm with nodes n1, n2 ... of one CPU and 8000 MB each, in a folder of its own.
 
-    def __init__(self, folder, nodes=3):
+    The last node is the partition "safe", where no test kills; the others are "main".
+    """
+
+    def __init__(self, folder, nodes=4):
         self.folder = Path(folder)
         self.nodes = [f"n{i + 1}" for i in range(nodes)]
         self._daemons = {}
@@ -150,7 +153,7 @@ class Cluster:
         folder = self.folder
         nodes = "".join(
             f"NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} "
-            "CPUs=2 RealMemory=8000 State=UNKNOWN\n"
+            "CPUs=1 RealMemory=8000 State=UNKNOWN\n"
             for name, port in zip(self.nodes, ports[1:], strict=True)
         )
         self._conf.write_text(
@@ -189,7 +192,8 @@ JobAcctGatherFrequency=2
 JobAcctGatherParams=OverMemoryKill
 JobCompType=jobcomp/none
 AccountingStorageType=accounting_storage/none
-{nodes}PartitionName=main Nodes=ALL Default=YES MaxTime=1-00:00:00 State=UP
+{nodes}PartitionName=main Nodes={",".join(self.nodes[:-1])} Default=YES MaxTime=1-00:00:00 State=UP
+PartitionName=safe Nodes={self.nodes[-1]} MaxTime=1-00:00:00 State=UP
 """
         )
 

@@ -9,6 +9,7 @@ from snakemake.utils import validate
 from skydelta.errors import SkydeltaError
 from skydelta.fingerprint import fingerprint
 from skydelta.source_ids import check_ids
+from skydelta.slurm_jobs import refuse_running
 from skydelta.survey import demo_table, load_survey, located
 
 validate(config, "../schemas/config.schema.yaml")
@@ -31,6 +32,14 @@ def survey_or_exit():
         survey = load_survey(paths)
         check_ids(survey.exposures, config["calibrate"]["bands"])
         return paths, survey
+    except SkydeltaError as error:
+        raise WorkflowError(f"{error.status}: {error}") from None
+
+
+def stop_if_jobs_are_left():
+    """End the start if Slurm jobs of an earlier run still write the same files."""
+    try:
+        refuse_running()
     except SkydeltaError as error:
         raise WorkflowError(f"{error.status}: {error}") from None
 
