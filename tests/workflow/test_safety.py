@@ -9,8 +9,6 @@ from contextlib import contextmanager
 import pytest
 
 HOSTILE = "a; touch INSIDE #$(touch INSIDE)`touch INSIDE`' 'touch INSIDE' \" && touch INSIDE & %s*?"
-    "a b; touch INSIDE #$(touch INSIDE)`touch INSIDE`' 'touch INSIDE' \" && touch INSIDE & %s*?"
-)
 """Every way a shell knows to take a file's name for a command."""
 
 
