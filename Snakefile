@@ -25,7 +25,7 @@ include: "workflow/rules/efficiency.smk"
 
 
 onstart:
-    stop_if_jobs_are_left()
+    stop_unless_safe()
 
 
 rule all:

@@ -28,6 +28,12 @@ class SlurmError(SkydeltaError):
     status = "no_slurm"
 
 
+class BadNameError(SkydeltaError):
+    """A name that the shell of a cluster's jobs would take for something else."""
+
+    status = "bad_name"
+
+
 class RunningJobsError(SkydeltaError):
     """Jobs of an earlier run still write where a new one would."""
 

@@ -183,8 +183,8 @@ SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=2
-SlurmdTimeout=6
-MessageTimeout=3
+SlurmdTimeout=10
+MessageTimeout=5
 TCPTimeout=1
 MinJobAge=600
 JobAcctGatherType=jobacct_gather/linux

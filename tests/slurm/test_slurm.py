@@ -10,11 +10,15 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-FOLDER = 'it\'s a "survey"; touch $(id) `id` & $HOME'
+FOLDER = 'a "survey"; touch $(id) `id` & $HOME'
 """Names of files come from tables, and must never become part of a command."""
 
 CATALOGUE = "results/catalogue/diaSources.parquet"
 FIRST, SECOND, BROKEN = (500001, 0, "r"), (500002, 0, "i"), (500003, 0, "r")
+
+
+EXPOSURES = "visit,detector,band,path\n1,0,r,it's $(id).fits\n"
+COADDS = 'tract,patch,band,path\n1,"0,0",r,c.fits\n'
 
 
 def products(run, pattern="*"):
@@ -33,7 +37,7 @@ def assert_same_exposures(run, reference):
 
 
 @pytest.fixture(scope="module")
-def survey(tiny_run, tmp_path_factory):
+def survey(tiny_run, config_file, tmp_path_factory):
     """Options for the tiny survey's images under names that no shell likes, and a broken one."""
     folder = tmp_path_factory.mktemp("survey") / FOLDER
     shutil.copytree(tiny_run.folder / "demo", folder)
@@ -48,8 +52,8 @@ def survey(tiny_run, tmp_path_factory):
         csv.writer(stream).writerows(rows)
 
     def options(table):
-        tables = (f"exposures={folder / table}.csv", f"coadds={folder / 'coadds.csv'}")
-        return "--config", *tables
+        tables = {"exposures": f"{folder / table}.csv", "coadds": f"{folder / 'coadds.csv'}"}
+        return "--configfile", config_file(tables)
 
     return options
 
@@ -142,6 +146,17 @@ def test_accidents_cost_no_exposure(accidents, tiny_run):
     found = {key: status["status"] for key, status in accidents.statuses().items()}
     assert found == {FIRST: "ok", SECOND: "ok", BROKEN: "corrupt_file"}
     assert_same_exposures(accidents, tiny_run)
+
+
+def test_names_that_a_shell_would_change_are_refused(start, tmp_path):
+    """Snakemake would write this one into double quotes."""
+    (tmp_path / "E.csv").write_text(EXPOSURES)
+    (tmp_path / "C.csv").write_text(COADDS)
+    tables = (f"exposures={tmp_path / 'E.csv'}", f"coadds={tmp_path / 'C.csv'}")
+    run = start("--config", *tables, directory=tmp_path / "work").wait(fails=True)
+    assert "bad_name: the shell of a cluster's jobs would not take" in run.output
+    assert "it's $(id).fits literally: rename the file" in run.output
+    assert "has been submitted" not in run.output
 
 
 def test_nothing_is_left_to_do_after_accidents(start, accidents, survey):

@@ -37,7 +37,7 @@ def hostile_run(snakemake, tiny_run, tmp_path_factory):
     shutil.copy(demo / "coadds/coadd_4849_0-0_i.fits", folder / f"c {HOSTILE}.fits")
     write_table(folder / "E.csv", "visit,detector,band,path", (500002, 0, "i", f"e {HOSTILE}.fits"))
     write_table(folder / "C.csv", "tract,patch,band,path", (4849, "0,0", "i", f"c {HOSTILE}.fits"))
-    tables = ("--config", f"exposures={folder / 'E.csv'}", f"coadds={folder / 'C.csv'}")
+    tables = ("--config", "exposures=E.csv", "coadds=C.csv")
     with umask(0o027):
         return snakemake(*tables, directory=base / "work", cwd=folder)
 

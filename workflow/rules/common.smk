@@ -9,6 +9,7 @@ from snakemake.utils import validate
 from skydelta.errors import SkydeltaError
 from skydelta.fingerprint import fingerprint
 from skydelta.source_ids import check_ids
+from skydelta.job_arguments import refuse_unquotable
 from skydelta.slurm_jobs import refuse_running
 from skydelta.survey import demo_table, load_survey, located
 
@@ -36,12 +37,36 @@ def survey_or_exit():
         raise WorkflowError(f"{error.status}: {error}") from None
 
 
-def stop_if_jobs_are_left():
-    """End the start if Slurm jobs of an earlier run still write the same files."""
+def stop_unless_safe():
+    """End the start before its first job if jobs would do what nobody wants.
+
+    That is if Slurm jobs of an earlier run still write the same files, or if the shell of a
+    cluster's jobs would take a name for something else.
+    """
     try:
         refuse_running()
+        if not workflow.local_exec:
+            refuse_unquotable(texts_of_jobs())
     except SkydeltaError as error:
         raise WorkflowError(f"{error.status}: {error}") from None
+
+
+def texts_of_jobs():
+    """What Snakemake writes into the scripts of a cluster's jobs."""
+    rows = (*SURVEY.exposures, *SURVEY.coadds)
+    inputs = (
+        path for row in rows for path in (row.path, row.psf, row.weight, row.mask)
+    )
+    begun = (
+        workflow.main_snakefile,
+        os.getcwd(),
+        *workflow.config_settings.config_args,
+    )
+    return [
+        str(text)
+        for text in (*begun, *star_catalogue(), *truth_table(), *inputs)
+        if text
+    ]
 
 
 PATHS, SURVEY = survey_or_exit()
