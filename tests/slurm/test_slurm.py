@@ -42,12 +42,12 @@ def survey(tiny_run, config_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("survey") / FOLDER
     shutil.copytree(tiny_run.folder / "demo", folder)
     good = folder / "exposures/exposure_500001_r_000.fits"
-    (folder / "exposures" / "broken; 'r'.fits").write_bytes(good.read_bytes()[:3000])
+    (folder / "exposures" / "broken; r.fits").write_bytes(good.read_bytes()[:3000])
     with (folder / "exposures.csv").open(newline="") as stream:
         rows = list(csv.reader(stream))
     assert rows[0][:4] == ["visit", "detector", "band", "path"]
     filler = [""] * (len(rows[0]) - 4)
-    rows.append(["500003", "0", "r", "exposures/broken; 'r'.fits", *filler])
+    rows.append(["500003", "0", "r", "exposures/broken; r.fits", *filler])
     with (folder / "all.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows(rows)
 
