@@ -71,16 +71,17 @@ def refuse_running(directory="."):
     jobs = left_behind(directory)
     if not jobs:
         return
+    folder = Path(directory).resolve()
     shown = [f"  {job}" for job in jobs[:_SHOWN]]
     if len(jobs) > _SHOWN:
         shown.append(f"  and {len(jobs) - _SHOWN} more")
     msg = "\n".join(
         [
-            f"{len(jobs)} Slurm jobs of an earlier run still work in {Path(directory).resolve()}:",
+            f"{len(jobs)} Slurm jobs of an earlier run still work in {folder}:",
             *shown,
             "A new run would write the same files. Let them finish with "
-            "`skydelta slurm-jobs --wait`, or stop them with `skydelta slurm-jobs --cancel`; "
-            "then start again.",
+            f"`skydelta slurm-jobs --wait {folder}`, or stop them with "
+            f"`skydelta slurm-jobs --cancel {folder}`; then start again.",
         ]
     )
     raise RunningJobsError(msg, jobs=jobs)
