@@ -122,30 +122,39 @@ def test_second_run_submits_nothing(start, whole_run, tiny_config):
 
 @pytest.fixture(scope="module")
 def accidents(start, cluster, survey, tmp_path_factory):
-    """Three exposures: one's job is cancelled, one's node dies, one's file is broken."""
+    """Three exposures: one's job is cancelled, one's node dies, one's file is broken.
+
+    The finished run, and the ids of the two jobs.
+    """
     directory = tmp_path_factory.mktemp("accidents") / "work"
     head = start(CATALOGUE, *survey("all"), directory=directory)
     head.wait_for("results/deepDiff/v00500001-fr/template_*")
-    cluster.command("scancel", job_of(head, cluster, 500001)[0])
+    cancelled = job_of(head, cluster, 500001)[0]
+    cluster.command("scancel", cancelled)
     head.wait_for("results/deepDiff/v00500002-fi/template_*")
-    node = job_of(head, cluster, 500002)[1]
+    lost, node = job_of(head, cluster, 500002)
     cluster.kill_node(node)
     try:
-        return head.wait()
+        return head.wait(), (cancelled, lost)
     finally:
         cluster.start_node(node)
 
 
-def test_accidents_are_noticed(accidents):
-    assert "SLURM status is: 'CANCELLED'" in accidents.output
-    assert "SLURM status is: 'NODE_FAIL'" in accidents.output
+def test_accidents_are_noticed(accidents, cluster):
+    run, jobs = accidents
+    states = [cluster.jobs("--states=all", f"--jobs={number}")[0][1] for number in jobs]
+    assert states == ["CANCELLED", "NODE_FAIL"]
+    for number in jobs:
+        assert f"external_jobid: {number}\n" in run.output
+    assert run.output.count("Trying to restart job") == len(jobs)
 
 
 def test_accidents_cost_no_exposure(accidents, tiny_run):
     """The broken file ends its own exposure only; the jobs that died are done again."""
-    found = {key: status["status"] for key, status in accidents.statuses().items()}
+    run, _ = accidents
+    found = {key: status["status"] for key, status in run.statuses().items()}
     assert found == {FIRST: "ok", SECOND: "ok", BROKEN: "corrupt_file"}
-    assert_same_exposures(accidents, tiny_run)
+    assert_same_exposures(run, tiny_run)
 
 
 def test_names_that_a_shell_would_change_are_refused(start, tmp_path):
@@ -160,7 +169,7 @@ def test_names_that_a_shell_would_change_are_refused(start, tmp_path):
 
 
 def test_nothing_is_left_to_do_after_accidents(start, accidents, survey):
-    again = start(CATALOGUE, *survey("all"), directory=accidents.folder).wait()
+    again = start(CATALOGUE, *survey("all"), directory=accidents[0].folder).wait()
     assert "Nothing to be done" in again.output
 
 
