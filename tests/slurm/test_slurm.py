@@ -145,7 +145,7 @@ def test_accidents_are_noticed(accidents, cluster):
     states = [cluster.jobs("--states=all", f"--jobs={number}")[0][1] for number in jobs]
     assert states == ["CANCELLED", "NODE_FAIL"]
     for number in jobs:
-        assert f"external_jobid: {number}\n" in run.output
+        assert f"/{number}.log (check log file(s) for error details)" in run.output
     assert run.output.count("Trying to restart job") == len(jobs)
 
 
