@@ -26,6 +26,10 @@ include: "workflow/rules/efficiency.smk"
 include: "workflow/rules/export.smk"
 
 
+onstart:
+    stop_unless_safe()
+
+
 rule all:
     default_target: True
     input:

@@ -49,7 +49,23 @@ def _parser():
     _add_verify(commands)
     _add_status(commands)
     _add_retry(commands)
+    _add_slurm_jobs(commands)
     return parser
+
+
+def _add_slurm_jobs(commands):
+    """The subcommand ``slurm-jobs``."""
+    left = commands.add_parser(
+        "slurm-jobs",
+        help="jobs of an earlier run that Slurm still has",
+        description="List the Slurm jobs that runs in a working directory have submitted and that "
+        "still wait or run, wait for their end or cancel them: for a run whose own process died.",
+    )
+    left.add_argument("directory", nargs="?", default=".", metavar="DIR", help="default: this one")
+    choice = left.add_mutually_exclusive_group()
+    choice.add_argument("--wait", action="store_true", help="return when none is left")
+    choice.add_argument("--cancel", action="store_true", help="cancel them and wait for their end")
+    left.set_defaults(run=_slurm_jobs)
 
 
 def _add_verify(commands):
@@ -185,6 +201,16 @@ def _import_config(arguments):
         print(f"note: {sentence(remark)}", file=sys.stderr)
     for remark in translation.left_out:
         print(f"not applied: {sentence(remark)}", file=sys.stderr)
+
+
+def _slurm_jobs(arguments):
+    from skydelta.slurm_jobs import cancel, left_behind, wait
+
+    look = cancel if arguments.cancel else left_behind
+    for job in look(arguments.directory):
+        print(job)
+    if arguments.wait or arguments.cancel:
+        wait(arguments.directory)
 
 
 def _compare(arguments):

@@ -22,6 +22,24 @@ class TableError(SkydeltaError):
     status = "bad_table"
 
 
+class SlurmError(SkydeltaError):
+    """Slurm does not answer."""
+
+    status = "no_slurm"
+
+
+class BadNameError(SkydeltaError):
+    """A name that the shell of a cluster's jobs would take for something else."""
+
+    status = "bad_name"
+
+
+class RunningJobsError(SkydeltaError):
+    """Jobs of an earlier run still write where a new one would."""
+
+    status = "still_running"
+
+
 class InputError(SkydeltaError):
     """An input file that cannot be used as an exposure or a coadd."""
 

@@ -27,7 +27,7 @@ rule calibrate:
     threads: 1
     resources:
         mem_mb=more_memory(2000),
-        runtime=10,
+        runtime=more_time(10),
     params:
         threshold=config["detect"]["threshold"],
         section={k: config["calibrate"][k] for k in ("bands", "zero_point_error")},
@@ -55,7 +55,7 @@ rule catalogue:
     threads: 1
     resources:
         mem_mb=more_memory(2000),
-        runtime=30,
+        runtime=more_time(30),
     params:
         code=code_of("catalogue"),
     message:

@@ -8,9 +8,11 @@ from snakemake.utils import validate
 
 from skydelta.errors import SkydeltaError
 from skydelta.fingerprint import fingerprint
-from skydelta.upkeep.summary import count_outcomes, read_outcomes, sentence
+from skydelta.job_arguments import refuse_unquotable
+from skydelta.slurm_jobs import refuse_running
 from skydelta.source_ids import check_ids
 from skydelta.survey import CACHE, demo_table, load_survey, located
+from skydelta.upkeep.summary import count_outcomes, read_outcomes, sentence
 
 validate(config, "../schemas/config.schema.yaml")
 
@@ -34,6 +36,38 @@ def survey_or_exit():
         return paths, survey
     except SkydeltaError as error:
         raise WorkflowError(f"{error.status}: {error}") from None
+
+
+def stop_unless_safe():
+    """End the start before its first job if jobs would do what nobody wants.
+
+    That is if Slurm jobs of an earlier run still write the same files, or if the shell of a
+    cluster's jobs would take a name for something else.
+    """
+    try:
+        refuse_running()
+        if not workflow.local_exec:
+            refuse_unquotable(texts_of_jobs())
+    except SkydeltaError as error:
+        raise WorkflowError(f"{error.status}: {error}") from None
+
+
+def texts_of_jobs():
+    """What Snakemake writes into the scripts of a cluster's jobs."""
+    rows = (*SURVEY.exposures, *SURVEY.coadds)
+    inputs = (
+        path for row in rows for path in (row.path, row.psf, row.weight, row.mask)
+    )
+    begun = (
+        workflow.main_snakefile,
+        os.getcwd(),
+        *workflow.config_settings.config_args,
+    )
+    return [
+        str(text)
+        for text in (*begun, *star_catalogue(), *truth_table(), *inputs)
+        if text
+    ]
 
 
 PATHS, SURVEY = survey_or_exit()
@@ -161,8 +195,17 @@ def exports():
     return ["results/lsst/repositoryCfg.yaml", *exported]
 
 
+SNAKEMAKE_MB = 250
+"""What the two Snakemakes need that a cluster's job starts around the stage: 136 and 113 MB."""
+
+
 def more_memory(base):
-    """Resource function: `base` MB, and as much again for each retry."""
+    """Resource function: `base` MB, as much again for each retry, and room for Snakemake."""
+    return lambda wildcards, attempt: base * attempt + SNAKEMAKE_MB
+
+
+def more_time(base):
+    """Resource function: `base` minutes, and as much again for each retry."""
     return lambda wildcards, attempt: base * attempt
 
 

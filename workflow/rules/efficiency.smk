@@ -38,7 +38,7 @@ rule efficiency:
     threads: 1
     resources:
         mem_mb=more_memory(4000),
-        runtime=30,
+        runtime=more_time(30),
     params:
         section=config["efficiency"],
         config=config,
@@ -68,7 +68,7 @@ rule inject:
     threads: 1
     resources:
         mem_mb=more_memory(3000),
-        runtime=15,
+        runtime=more_time(15),
     params:
         section=injection_section(),
         images=config["input"],
@@ -175,7 +175,7 @@ rule recover:
     threads: 1
     resources:
         mem_mb=more_memory(3000),
-        runtime=15,
+        runtime=more_time(15),
     params:
         match_radius=config["efficiency"]["match_radius"],
         min_good_weight=config["detect"]["min_good_weight"],

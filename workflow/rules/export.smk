@@ -19,7 +19,7 @@ rule export_root:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=5,
+        runtime=more_time(5),
     params:
         code=code_of("export_root"),
     message:
@@ -44,7 +44,7 @@ rule export:
     threads: 1
     resources:
         mem_mb=more_memory(2000),
-        runtime=10,
+        runtime=more_time(10),
     params:
         bands=config["calibrate"]["bands"],
         code=code_of("export"),

@@ -23,7 +23,7 @@ rule measure:
     threads: 1
     resources:
         mem_mb=more_memory(3000),
-        runtime=15,
+        runtime=more_time(15),
     params:
         section=config["measure"],
         images=config["input"],

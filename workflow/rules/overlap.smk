@@ -22,7 +22,7 @@ rule overlap:
     threads: 1
     resources:
         mem_mb=more_memory(2000),
-        runtime=30,
+        runtime=more_time(30),
     params:
         section=PATHS["overlap"],
         tables=tables_digest(),

@@ -25,7 +25,7 @@ rule report:
     threads: 1
     resources:
         mem_mb=more_memory(4000),
-        runtime=60,
+        runtime=more_time(60),
     params:
         section=config["report"],
         config=config,

@@ -20,7 +20,7 @@ rule simulate:
     threads: 1
     resources:
         mem_mb=more_memory(3000),
-        runtime=30,
+        runtime=more_time(30),
     params:
         section=config["simulate"],
         code=code_of("simulate"),

@@ -20,7 +20,7 @@ rule summary:
     threads: 1
     resources:
         mem_mb=more_memory(1000),
-        runtime=30,
+        runtime=more_time(30),
     params:
         code=code_of("summary"),
     message:

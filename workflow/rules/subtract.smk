@@ -22,7 +22,7 @@ rule subtract:
     threads: config["threads"]
     resources:
         mem_mb=more_memory(3000),
-        runtime=15,
+        runtime=more_time(15),
     params:
         section=config["subtract"],
         images=config["input"],

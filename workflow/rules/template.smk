@@ -21,7 +21,7 @@ rule template:
     threads: 1
     resources:
         mem_mb=more_memory(3000),
-        runtime=15,
+        runtime=more_time(15),
     params:
         section=config["template"],
         images=config["input"],

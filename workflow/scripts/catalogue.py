@@ -12,6 +12,4 @@ with stage(snakemake):
     exposures = read_outcomes(snakemake.input.summary)
     catalogues = [ExposureFiles(*key, Path("results")).catalogue for key in exposures]
     # Inputs are not listed: the rows say which exposures they are from.
-    concatenate_catalogues(
-        catalogues, snakemake.output.catalogue, (provenance(snakemake)[0], ())
-    )
+    concatenate_catalogues(catalogues, snakemake.output.catalogue, (provenance(snakemake)[0], ()))
