@@ -60,6 +60,7 @@ def write_exposure(path, exposure, extra=()):
 def exposure_hdus(exposure):
     """The HDUs of an exposure: primary, IMAGE, MASK, VARIANCE and, if it has a PSF, PSFGRID."""
     image_header = header_of(exposure.wcs)
+    image_header.update(origin_cards(exposure.xy0))
     mask_header = image_header.copy()
     for name, bit in sorted(exposure.mask.planes.items(), key=lambda item: item[1]):
         mask_header[f"HIERARCH MP_{name}" if len(name) > 5 else f"MP_{name}"] = bit
@@ -75,6 +76,40 @@ def exposure_hdus(exposure):
     if exposure.photo_calib is not None and exposure.photo_calib.field is not None:
         hdus.append(_photo_calib_hdu(exposure.photo_calib.field))
     return hdus
+
+
+def origin_cards(xy0):
+    """Where the first pixel lies in the parent image, as LSST files and ds9 say it; none at (0, 0).
+
+    Read again by `origin_of`.
+    """
+    if xy0 == (0, 0):
+        return []
+    cards = []
+    for axis, start in enumerate(xy0, start=1):
+        cards += [
+            (f"LTV{axis}", float(-start), "[pix] minus the first pixel of the parent's grid"),
+            (f"CTYPE{axis}A", "LINEAR", "pixels of the parent image"),
+            (f"CRPIX{axis}A", 1.0, "[pix]"),
+            (f"CRVAL{axis}A", float(start), "[pix] first pixel, 0-based"),
+            (f"CUNIT{axis}A", "PIXEL", ""),
+        ]
+    return cards
+
+
+def origin_of(header):
+    """(x0, y0), the parent pixel of an image's first pixel, 0-based; (0, 0) where nothing is said.
+
+    The WCS named A counts, as in LSST's afw, else LTV1 and LTV2.
+    """
+    origin = []
+    for axis in (1, 2):
+        if f"CRVAL{axis}A" in header:
+            value = header[f"CRVAL{axis}A"] + 1.0 - header.get(f"CRPIX{axis}A", 1.0)
+        else:
+            value = -header.get(f"LTV{axis}", 0.0)
+        origin.append(round(value))
+    return tuple(origin)
 
 
 def _photo_calib_hdu(field):
@@ -154,7 +189,9 @@ def psf_hdu(psf):
 def is_native(hdul):
     """Whether an open FITS file has the native planes."""
     names = {hdu.name for hdu in hdul}
-    return {"IMAGE", "MASK", "VARIANCE"} <= names and "ARCHIVE_INDEX" not in names
+    if not {"IMAGE", "MASK", "VARIANCE"} <= names or "ARCHIVE_INDEX" in names:
+        return False
+    return "EXTTYPE" not in hdul["IMAGE"].header  # LSST's have it even without an archive
 
 
 def read_native(hdul):
@@ -168,9 +205,9 @@ def read_native(hdul):
     primary = hdul[0].header
     image_hdu = hdul["IMAGE"]
     header = _merged(primary, image_hdu.header)
-    image = _plane(image_hdu, np.float32)
-    variance = _plane(hdul["VARIANCE"], np.float32)
-    mask = Mask(_plane(hdul["MASK"], np.int32), mask_planes(hdul["MASK"].header)).canonical()
+    image = plane(image_hdu, np.float32)
+    variance = plane(hdul["VARIANCE"], np.float32)
+    mask = Mask(plane(hdul["MASK"], np.int32), mask_planes(hdul["MASK"].header)).canonical()
     shapes = [plane.shape for plane in (image, mask.array, variance)]
     if len(set(shapes)) != 1 or image.ndim != 2:
         msg = f"IMAGE, MASK and VARIANCE must be 2-d and of one shape, got {shapes}"
@@ -182,6 +219,7 @@ def read_native(hdul):
         wcs=wcs_from_header(image_hdu.header),
         psf=read_psf(hdul),
         photo_calib=_photo_calib(hdul, header),
+        xy0=origin_of(image_hdu.header),
         **observation_from_header(header),
         meta={k: primary[k] for k in primary if k not in _STANDARD_CARDS and k not in _STRUCTURAL},
         notes=notes_of(primary),
@@ -203,7 +241,7 @@ def _merged(*headers):
     return merged
 
 
-def _plane(hdu, dtype):
+def plane(hdu, dtype):
     """The pixels of an HDU; one that was read from a file gives up its own copy of them."""
     data = hdu.data
     ours = hdu.fileinfo() is not None and data.flags.writeable
@@ -249,7 +287,7 @@ def _photo_calib(hdul, header):
         return calib
     hdu = hdul["PHOTOCALIB"]
     shape = (hdu.header["NYIMAGE"], hdu.header["NXIMAGE"])
-    return replace(calib, field=Field(_plane(hdu, float), shape, hdu.header["FUNCTION"]))
+    return replace(calib, field=Field(plane(hdu, float), shape, hdu.header["FUNCTION"]))
 
 
 _MAGNITUDE_CARDS = {"MAGZERO": "MAGZERR", "MAGZP": "MAGZPUNC"}

@@ -28,13 +28,14 @@ def read_exposure(
     gain=None,
     default_zero_point=None,
     mask_codes=None,
+    trusted=False,
 ):
     """An image of any known format as an Exposure.
 
     Parameters
     ----------
     path
-        FITS file, also compressed (.gz, .fz): native or plain.
+        FITS file, also compressed (.gz, .fz): native, LSST (afw) or plain.
     psf
         Path of a PSF side file: PSFEx model, PSFGRID table or an image of odd size; or a Psf that
         is known already. Without one, and without a PSF in the file itself, it is estimated from
@@ -54,6 +55,9 @@ def read_exposure(
     mask_codes
         {plane: [codes]} for masks that hold one code per pixel, or the name ``"decam"``; without,
         and without MP_ cards in the mask's header, every pixel that is not 0 is BAD.
+    trusted
+        Whether a PSF that is a Python pickle, as LSST's PiffPsf, may be unpickled: it can do
+        anything its author wishes.
 
     Returns
     -------
@@ -69,15 +73,14 @@ def read_exposure(
     side = {"weight": weight, "mask": mask}
     side = {kind: Path(name) for kind, name in side.items() if name is not None}
     with _located(path), open_fits(path) as hdul:
+        known = psf if psf is None or isinstance(psf, Psf) else _side_psf(psf, _ccd_names(hdul))
         if is_native(hdul):
             exposure = _native(hdul, side, band, saturate, gain)
         elif _is_afw(hdul):
-            msg = "it is an LSST (afw) exposure, a format this version cannot read"
-            raise InputError(msg)
+            exposure = _afw(hdul, side, band, saturate, gain, trusted, known)
         else:
             exposure = _plain(hdul, side, band, saturate, gain, mask_codes)
-        if psf is not None:
-            known = psf if isinstance(psf, Psf) else _side_psf(psf, _ccd_names(hdul))
+        if known is not None:
             exposure = exposure.replace(psf=known)
         if exposure.photo_calib is None and default_zero_point is not None:
             exposure = exposure.replace(
@@ -191,13 +194,25 @@ def _is_afw(hdul):
     return any(hdu.name == "ARCHIVE_INDEX" or "EXTTYPE" in hdu.header for hdu in hdul)
 
 
-def _native(hdul, side, band, saturate, gain):
+def _afw(hdul, side, band, saturate, gain, trusted, psf):
+    from skydelta.io.afw.exposure_reader import read_afw
+
+    _refuse_sides(side, "an LSST")
+    # The file's own PSF is not even looked at where one is given.
+    return read_afw(hdul, band=band, saturate=saturate, gain=gain, trusted=trusted, psf=psf)
+
+
+def _refuse_sides(side, what):
     if side:
         msg = (
-            f"a native image carries its own variance and mask: leave {', '.join(side)} empty "
+            f"{what} image carries its own variance and mask: leave {', '.join(side)} empty "
             "in the table"
         )
         raise InputError(msg)
+
+
+def _native(hdul, side, band, saturate, gain):
+    _refuse_sides(side, "a native")
     exposure = read_native(hdul)
     if band and exposure.band and band != exposure.band:
         msg = f"the table says band {band!r}, the file's FILTER card {exposure.band!r}"

@@ -6,13 +6,14 @@ its class and which rows of which table (``cat.archive``) make up its 1st, 2nd..
 """
 
 from importlib import import_module
+from operator import itemgetter
 
 import numpy as np
 
 from skydelta.errors import CorruptFileError, UnsupportedError
 from skydelta.io.afw.persistables import READERS
 
-_COLUMNS = ("id", "cat.archive", "cat.persistable", "row0", "nrows", "name")
+_COLUMNS = ("id", "cat.archive", "cat.persistable", "row0", "nrows", "name", "module")
 
 
 class InputArchive:
@@ -36,7 +37,7 @@ class InputArchive:
 
     def __init__(self, hdul, first=None, *, trusted=False):
         self._hdul = hdul
-        self._first = int(hdul[0].header["AR_HDU"]) - 1 if first is None else first
+        self._first = _index_number(hdul) if first is None else first
         self.trusted = trusted
         index = self._table(0)
         missing = [name for name in _COLUMNS if name not in index.columns.names]
@@ -44,19 +45,27 @@ class InputArchive:
             msg = f"the archive's index lacks the columns {', '.join(missing)}: not an afw archive"
             raise CorruptFileError(msg)
         self._entries = {}
-        values = {name: index[name] for name in _COLUMNS}
-        for row in np.argsort(values["cat.persistable"], kind="stable"):
-            entry = {name: values[name][row] for name in _COLUMNS}
-            self._entries.setdefault(int(entry["id"]), []).append(entry)
+        rows = zip(*(index[name].tolist() for name in _COLUMNS), strict=True)
+        for row in sorted(rows, key=itemgetter(_COLUMNS.index("cat.persistable"))):
+            entry = dict(zip(_COLUMNS, row, strict=True))
+            self._entries.setdefault(entry["id"], []).append(entry)
         self._loaded = {}
         self._loading = []
 
     def __contains__(self, number):
         return int(number) in self._entries
 
+    def detach(self):
+        """Let go of the HDUs before the archive, so that their pixels are not kept in memory."""
+        self._hdul, self._first = list(self._hdul)[self._first :], 0
+
     def class_name(self, number):
         """Name of the class of object `number`, for example ``"PsfexPsf"``."""
         return str(self._entry(number)[0]["name"]).strip()
+
+    def module(self, number):
+        """LSST's Python module of the class of object `number`; may be empty."""
+        return str(self._entry(number)[0]["module"]).strip()
 
     def catalogs(self, number):
         """The rows of an object: one FITS_rec for each of its catalogues.
@@ -67,6 +76,14 @@ class InputArchive:
             If there is no such object, or its rows are not in the file.
         """
         return [self._rows(entry) for entry in self._entry(number)]
+
+    def flag_names(self, number, which=0):
+        """Names of the bits of the column ``flags`` of one of an object's catalogues."""
+        entry = self._entry(number)[which]
+        if entry["cat.archive"] < 0:
+            return []
+        header = self._hdu(entry["cat.archive"]).header
+        return [str(header[key]).strip() for key in header if key.startswith("TFLAG")]
 
     def rows(self, number, which=0):
         """One of an object's catalogues.
@@ -163,11 +180,40 @@ class InputArchive:
         return table[first : first + count]
 
     def _table(self, which):
+        return self._hdu(which).data
+
+    def _hdu(self, which):
         number = self._first + which
-        if not 0 < number < len(self._hdul) or not hasattr(self._hdul[number], "columns"):
+        try:
+            hdu = self._hdul[number]  # not by len(), which would read every HDU behind it
+        except IndexError:
+            hdu = None
+        if not hasattr(hdu, "columns"):
             msg = (
                 f"table {which} of the archive should be HDU {number}, which is not a table: the "
                 "file was cut short or is damaged"
             )
             raise CorruptFileError(msg)
-        return self._hdul[number].data
+        return hdu
+
+
+def _index_number(hdul):
+    """0-based number of the index HDU, from AR_HDU, which counts from 1."""
+    value = hdul[0].header.get("AR_HDU")
+    if not isinstance(value, int) or value < 2:
+        msg = f"AR_HDU = {value!r} does not say where the archive begins"
+        raise CorruptFileError(msg)
+    return value - 1
+
+
+def text_of(value):
+    """Text of a column of characters, of fixed or variable length."""
+    if isinstance(value, str):
+        return value.rstrip()
+    # astropy gives variable-length text character by character, and blanks as nothing.
+    return "".join(character or " " for character in np.ravel(value).tolist()).rstrip()
+
+
+def bytes_of(value):
+    """Bytes of a column of unsigned bytes of variable length."""
+    return np.asarray(value, np.uint8).tobytes()

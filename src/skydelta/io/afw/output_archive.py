@@ -10,6 +10,7 @@ import numpy as np
 from astropy.io import fits
 
 from skydelta.io.afw.persistables import WRITERS
+from skydelta.lsst.exposure_info import Deferred
 
 _VERSION = 3
 """AFW_TABLE_VERSION of the files written."""
@@ -62,11 +63,17 @@ class OutputArchive:
         ------
         TypeError
             If its class cannot be written.
+        InputError
+            If it is Deferred and cannot be read.
         """
         if thing is None:
             return 0
         if id(thing) not in self._numbers:
             name = type(thing).__name__
+            if isinstance(thing, Deferred):
+                self._kept.append(thing)
+                self._numbers[id(thing)] = self.save(thing.load())
+                return self._numbers[id(thing)]
             if name not in WRITERS:
                 msg = f"a {name} cannot be written to an afw archive"
                 raise TypeError(msg)
@@ -99,7 +106,7 @@ class OutputArchive:
         index.header["EXTTYPE"] = "ARCHIVE_INDEX"
         index.header["AR_CATN"] = (0, "# of this table relative to the index")
         index.header["AR_NCAT"] = (len(self._tables) + 1, "# of tables, including this one")
-        index.header["AFW_TABLE_VERSION"] = _VERSION
+        _finish(index)
         tables = [
             _table_hdu(name, number + 1, parts)
             for number, ((name, _, _), parts) in enumerate(self._tables.items())
@@ -127,10 +134,49 @@ def _table_hdu(name, number, parts):
     hdu.header["EXTTYPE"] = "ARCHIVE_DATA"
     hdu.header["AR_CATN"] = (number, "# of this table relative to the index")
     hdu.header["AR_NAME"] = (name, "class stored in this table")
-    hdu.header["AFW_TABLE_VERSION"] = _VERSION
-    for position, flag in enumerate(flags, start=1):
-        hdu.header[f"TFLAG{position}"] = flag
+    _finish(hdu, flags)
     return hdu
+
+
+def _finish(hdu, flags=()):
+    """The cards by which afw tells its kinds of columns (table/io/FitsSchemaInputMapper.cc)."""
+    header = hdu.header
+    header["HIERARCH AFW_TABLE_VERSION"] = _VERSION
+    if flags:
+        header["FLAGCOL"] = (1, "number of the column of flags")
+    for position, flag in enumerate(flags, start=1):
+        header[f"TFLAG{position}"] = flag
+    for position, column in enumerate(hdu.columns, start=1):
+        kind = _kind(column)
+        if kind is not None:
+            header[f"TCCLS{position}"] = (kind, "field template of lsst.afw.table")
+        if kind == "Angle":
+            header[f"TUNIT{position}"] = "rad"
+
+
+def _kind(column):
+    """Scalar, Array, String or Angle; None for the flags."""
+    form = column.format
+    letter = form.split("(")[0][-1]
+    if letter == "X":
+        return None
+    if letter == "A":
+        return "String"
+    if letter == "D" and column.name in _ANGLES:
+        return "Angle"
+    count = form.split("(")[0][:-1].lstrip("1")
+    return "Array" if count or column.name in _ARRAYS else "Scalar"
+
+
+_ANGLES = {
+    *("yaw", "pitch", "roll", "era", "longitude", "latitude"),
+    *("boresightradec_ra", "boresightradec_dec", "boresightrotangle"),
+    *("boresightazalt_az", "boresightazalt_alt"),
+}
+"""Columns that afw declares as angles; all are in rad."""
+
+_ARRAYS = {"coefficients", "image", "amplitudes", "components", "spatialfunctions"}
+"""Columns that are arrays even where they have one element."""
 
 
 def _as_array(values, form):
