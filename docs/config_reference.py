@@ -18,8 +18,10 @@ HEAD = """# Configuration
 anything runs and fills in what a configuration of your own leaves out. Change a value on the
 command line (`--config exposures=E.csv`), or put the sections you change into a file of your own
 and name it with `--configfile mine.yaml` (on the command line Snakemake makes text of everything
-below the top level, so sections belong into a file). `config/examples` has one for each of four
-real data sets. A changed value reruns the stages that read it, and those after them.
+below the top level, so sections belong into a file; `repository` alone takes text, as in
+`--config 'repository={calexp: DIR, select: {visit: 1013665, detector: 1..5}}'`).
+`config/examples` has one for each of four real data sets. A changed value reruns the stages that
+read it, and those after them.
 
 This page is made from the schema by `python docs/config_reference.py`.
 """
@@ -46,7 +48,8 @@ def kind(schema):
     types = schema.get("type", "see text")
     text = " or ".join(types) if isinstance(types, list) else types
     if "items" in schema:
-        text = f"list of {schema['items'].get('type', 'names')}"
+        items = schema["items"].get("type", "names")
+        text = f"list of {' or '.join(items) if isinstance(items, list) else items}"
     bounds = [
         f"{sign} {schema[word]}"
         for word, sign in (

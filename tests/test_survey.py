@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from gen2_layout import put
 from scenes import make_exposure, tan_wcs, white_noise
 
-from skydelta.errors import TableError
+from skydelta.configuration import merged
+from skydelta.errors import MissingFileError, TableError
 from skydelta.io.native import write_exposure
 from skydelta.survey import demo_table, load_survey, located, simulation_options
 
@@ -67,6 +69,73 @@ def test_braces(config, tmp_path):
     (tmp_path / "exposures.csv").write_text("visit,detector,band,path\n1,4,i,{x}.fits\n")
     with pytest.raises(TableError, match="rename the file"):
         load_survey({**config, **located(config, [tmp_path])})
+
+
+class TestRepository:
+    """Repositories in place of tables."""
+
+    @pytest.fixture
+    def chosen(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for detector in (79, 80):
+            put(tmp_path / "calexps", "calexp", visit=1013665, detector=detector, band="i")
+        for name in ("deepCoadd", "deepCoadd_calexp"):
+            put(tmp_path / "coadds", name, tract=4639, patch=(0, 0), band="i")
+        chosen = copy.deepcopy(CONFIG)
+        chosen["repository"] |= {"calexp": "calexps", "coadd": "coadds"}
+        return chosen
+
+    def test_edges(self, chosen, tmp_path):
+        chosen["repository"]["select"] |= {"visit": "1013665", "detector": "79..80"}
+        paths = located(chosen, [tmp_path])
+        assert paths["exposures"] == paths["coadds"] == ""
+        assert paths["repository"]["calexp"] == str(tmp_path / "calexps")
+        survey = load_survey({**chosen, **paths})
+        assert not survey.simulated
+        assert set(survey.edges) == {(1013665, 79, "i"), (1013665, 80, "i")}
+        coadds = survey.edges[1013665, 79, "i"]
+        assert [row.path for row in coadds] == [str(tmp_path / "coadds/deepCoadd/i/4639/0,0.fits")]
+
+    def test_other_coadds(self, chosen, tmp_path):
+        chosen["repository"]["coadd_dataset"] = "deepCoadd_calexp"
+        survey = load_survey({**chosen, **located(chosen, [tmp_path])})
+        assert survey.coadds[0].path.endswith("calexp-i-4639-0,0.fits")
+
+    def test_table_of_exposures_beside_a_repository_of_coadds(self, chosen, tmp_path):
+        put(tmp_path, "calexp", visit=5, detector=79, band="i").rename(tmp_path / "e.fits")
+        (tmp_path / "e.csv").write_text("visit,detector,band,path\n5,1,i,e.fits\n")
+        chosen["repository"]["calexp"] = "null"  # as it comes from the command line
+        chosen["exposures"] = "e.csv"
+        survey = load_survey({**chosen, **located(chosen, [tmp_path])})
+        assert len(survey.edges[5, 1, "i"]) == 1
+
+    def test_repository_of_exposures_beside_a_table_of_coadds(self, chosen, tmp_path):
+        path = "coadds/deepCoadd/i/4639/0,0.fits"
+        (tmp_path / "c.csv").write_text(f'tract,patch,band,path\n1,"0,0",i,"{path}"\n')
+        chosen["repository"]["coadd"] = None
+        chosen["coadds"] = "c.csv"
+        survey = load_survey({**chosen, **located(chosen, [tmp_path])})
+        assert [row.tract for row in survey.edges[1013665, 80, "i"]] == [1]
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            ({"exposures": "e.csv"}, "exposures are given twice, in e.csv and repository.calexp"),
+            ({"coadds": "c.csv"}, "coadds are given twice, in c.csv and repository.coadd"),
+            ({"repository": {"calexp": None}}, "coadds only: give repository.calexp, or a table"),
+            ({"repository": {"calexp": "gone"}}, "repository.calexp: gone does not exist in"),
+            ({"repository": {"tracts_mapping": "m.db"}}, "repository.tracts_mapping: m.db does"),
+        ],
+    )
+    def test_contradictions(self, chosen, tmp_path, change, says):
+        with pytest.raises(TableError, match=says):
+            located(merged(chosen, change), [tmp_path])
+
+    def test_folder_without_data(self, chosen, tmp_path):
+        (tmp_path / "empty").mkdir()
+        chosen["repository"]["calexp"] = "empty"
+        with pytest.raises(MissingFileError, match=r"empty .* is no LSST gen2 repository"):
+            load_survey({**chosen, **located(chosen, [tmp_path])})
 
 
 class TestDemo:

@@ -25,7 +25,8 @@ class Survey:
     simulated
         Whether the images are made by the workflow's own simulator.
     footprints
-        Footprints by path that are known beforehand; empty unless simulated.
+        Footprints by path that are known without the images: the demo's as planned, and coadds'
+        of a repository from its sky map.
     """
 
     exposures: list
@@ -33,6 +34,11 @@ class Survey:
     edges: dict
     simulated: bool
     footprints: dict
+
+    @property
+    def sky_map_footprints(self):
+        """Footprints that hold for the images as they are, not only as they are planned."""
+        return {} if self.simulated else self.footprints
 
     def exposure(self, visit, detector, band):
         """The row of one exposure."""
@@ -61,16 +67,19 @@ def located(config, folders):
     Returns
     -------
     dict
-        exposures, coadds, data, truth, overlap, simulate, and the star_catalogue if the kernel's
-        stars come from one. The demo's tables stay as they are.
+        exposures, coadds, data, truth, repository, overlap, simulate, and the star_catalogue if the
+        kernel's stars come from one. The demo's tables stay as they are, and are no longer named
+        where a repository takes their place.
 
     Raises
     ------
     TableError
-        If a file does not exist.
+        If a file does not exist, or a table and a repository are both given for the same images.
     """
     paths = {key: config[key] for key in ("exposures", "coadds", "data", "truth", "simulate")}
+    paths["repository"] = _located_repository(config["repository"], folders)
     if not is_simulated(config):
+        paths |= dict.fromkeys(_replaced_tables(config), "")
         given = [key for key in ("exposures", "coadds", "data", "truth") if paths[key]]
         paths |= {key: _found(paths[key], key, folders) for key in given}
     overlap = dict(config["overlap"])
@@ -101,10 +110,9 @@ def load_survey(config):
     if simulated:
         exposures, coadds, footprints = _demo(config["simulate"])
     else:
-        exposures = read_exposures(config["exposures"], config["data"])
-        coadds = read_coadds(config["coadds"], config["data"])
+        exposures = exposures_of_survey(config)
+        coadds, footprints = coadds_of_survey(config, exposures)
         _refuse_braces([*exposures, *coadds])
-        footprints = {}
     edges = overlap_edges(
         exposures,
         coadds,
@@ -116,9 +124,106 @@ def load_survey(config):
     return Survey(exposures, coadds, edges, simulated, footprints)
 
 
+def exposures_of_survey(paths):
+    """Rows of the exposures: from their table, or chosen from a repository.
+
+    Parameters
+    ----------
+    paths
+        What `located` gives.
+
+    Raises
+    ------
+    TableError, InputError
+        If the table is malformed, the repository none, or nothing is chosen.
+    """
+    section = paths["repository"]
+    if not section["calexp"]:
+        return read_exposures(paths["exposures"], paths["data"])
+    from skydelta.repository.rows import chosen_exposures, open_repositories
+
+    return chosen_exposures(open_repositories(section), section["select"])
+
+
+def coadds_of_survey(paths, exposures, cache=CACHE):
+    """Rows of the coadds, and the footprints of those that a sky map knows.
+
+    Parameters
+    ----------
+    paths
+        What `located` gives.
+    exposures
+        Rows of the exposures. Of a repository's coadds only those that may lie under them are
+        looked for.
+    cache
+        Folder in which outlines are kept.
+
+    Raises
+    ------
+    TableError, InputError
+        As for `exposures_of_survey`.
+    """
+    section = paths["repository"]
+    if paths["coadds"]:
+        return read_coadds(paths["coadds"], paths["data"]), {}
+    from skydelta.repository.rows import chosen_coadds, open_repositories
+
+    return chosen_coadds(
+        open_repositories(section),
+        section["coadd_dataset"],
+        section["select"],
+        exposures,
+        cache=cache,
+        margin_px=paths["overlap"]["margin_px"],
+    )
+
+
 def is_simulated(config):
-    """Whether the tables are those of the built-in demo."""
-    return config["exposures"] == demo_table(config, "exposures")
+    """Whether the images are those of the built-in demo."""
+    section = config["repository"]
+    is_demo = config["exposures"] == demo_table(config, "exposures")
+    return is_demo and not (_path(section["calexp"]) or _path(section["coadd"]))
+
+
+def _replaced_tables(config):
+    """The tables in whose place a repository stands.
+
+    Raises
+    ------
+    TableError
+        If a table is given besides, or exposures are neither in a table nor in a repository.
+    """
+    section = config["repository"]
+    calexp, coadd = _path(section["calexp"]), _path(section["coadd"])
+    nothing = {key: ("", demo_table(config, key)) for key in ("exposures", "coadds")}
+    own = {key: config[key] not in tables for key, tables in nothing.items()}
+    if calexp and own["exposures"]:
+        msg = f"exposures are given twice, in {config['exposures']} and repository.calexp: give one"
+        raise TableError(msg)
+    if coadd and own["coadds"]:
+        msg = f"coadds are given twice, in {config['coadds']} and repository.coadd: give one"
+        raise TableError(msg)
+    if coadd and not calexp and not own["exposures"]:
+        msg = "repository.coadd has coadds only: give repository.calexp, or a table of exposures"
+        raise TableError(msg)
+    replaced = ["exposures"] if calexp else []
+    return [*replaced, "coadds"] if coadd or (calexp and not own["coadds"]) else replaced
+
+
+def _located_repository(section, folders):
+    """The section with absolute paths."""
+    keys = ("calexp", "coadd", "tracts_mapping")
+    places = {key: _path(section[key]) for key in keys}
+    found = {
+        key: _found(path, f"repository.{key}", folders) if path else None
+        for key, path in places.items()
+    }
+    return {**section, **found}
+
+
+def _path(text):
+    """A path of the configuration, None for null; on the command line that arrives as text."""
+    return None if text in (None, "", "null", "~") else text
 
 
 def demo_table(config, name):

@@ -6,7 +6,8 @@ from astropy.io import fits
 
 from skydelta import __version__, cli
 from skydelta.errors import TableError
-from skydelta.io.index import index_folders, kind_of
+from skydelta.io.index import index_folders, kind_of, write_tables
+from skydelta.lsst.gen2 import DATASETS
 from skydelta.tables import read_coadds, read_exposures
 
 
@@ -53,6 +54,39 @@ def test_tables_can_be_read_back(tmp_path, capsys):
     coadds = read_coadds(tmp_path / "out/coadds.csv")
     assert [row.key for row in coadds] == [(7, (1, 2), "i"), (4639, (2, 3), "i")]
     assert "2 images" in capsys.readouterr().out
+
+
+def test_lsst_repositories(tmp_path):
+    """Names tell all that headers of afw files may not; catalogues and the like are no images."""
+    root = tmp_path / "rerun"
+    calexp = {"visit": 1013665, "detector": 79, "band": "i"}
+    patch = {"tract": 4639, "patch": (0, 0), "band": "i"}
+    kept = [image(root / DATASETS["calexp"].path(calexp), FILTER="i_sim_1.4", DETSER="x")]
+    for name in ("calexpBackground", "src", "deepDiff_differenceExp", "deepDiff_matchedExp"):
+        image(root / DATASETS[name].path(calexp))
+    for name in ("deepCoadd_calexp", "deepCoadd_det", "deepCoadd_meas"):
+        image(root / DATASETS[name].path(patch))
+    other = image(root / DATASETS["deepCoadd_calexp"].path({**patch, "patch": (1, 0)}))
+    image(root / DATASETS["deepCoadd_directWarp"].path({**patch, "visit": 1013665}))
+    kept.append(image(root / DATASETS["deepCoadd"].path(patch)))
+    index = index_folders([root], [root])
+    assert index.exposures == [{**calexp, "path": str(kept[0])}]
+    assert {row["patch"]: row["path"] for row in index.coadds} == {
+        "0,0": str(kept[1]),
+        "1,0": str(other),
+    }
+    assert index.notes == [
+        "patches that are there as deepCoadd and deepCoadd_calexp are taken as deepCoadd"
+    ]
+    for path in write_tables(tmp_path / "out", index):
+        (read_exposures if path.name == "exposures.csv" else read_coadds)(path)
+
+
+def test_detectors_by_name(tmp_path):
+    image(tmp_path / "a.fits", VISIT=1, DETNAME="R20_S21", FILTER="i")
+    image(tmp_path / "calexp_17_i-det080.fits", IDNUM=17, DETSER="1_53", FILTER="i")
+    rows = index_folders([tmp_path]).exposures
+    assert [(row["visit"], row["detector"]) for row in rows] == [(1, 79), (17, 80)]
 
 
 def test_missing_cards_are_numbered_and_said(tmp_path):

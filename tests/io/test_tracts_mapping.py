@@ -5,7 +5,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from skydelta.errors import InputError, MissingFileError
+from skydelta.errors import InputError, MissingFileError, SkydeltaError
 from skydelta.io.tracts_mapping import (
     exposures_of,
     mapped_coadds,
@@ -114,6 +114,16 @@ def other_table(path):
     foreign(path, [], table="visits")
 
 
+def cut_off(path):
+    write_tracts_mapping(path, OVERLAPS)
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def other_columns(path):
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE overlaps (tract integer, visit integer)")
+
+
 def bad_patch(path):
     foreign(path, [(1, 5, "17", 7, 3, "r", "")])
 
@@ -123,6 +133,8 @@ def bad_patch(path):
     [
         (not_a_database, "not a database"),
         (other_table, "no such table: overlaps"),
+        (other_columns, "column"),
+        (cut_off, "malformed"),
         (bad_patch, "'17' is neither"),
         (lambda path: path.mkdir(), "cannot be used as a tracts_mapping"),
     ],
@@ -137,6 +149,34 @@ def test_unusable_files_are_named(tmp_path, make, message):
         with pytest.raises(InputError, match=message) as caught:
             query()
         assert "bad.sqlite3" in str(caught.value)
+    if make is not bad_patch:  # the patches of the answer are those of the question
+        with pytest.raises(InputError, match=message):
+            exposures_of(path, 5, (1, 2))
+
+
+def test_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(SkydeltaError, match=r"m\.sqlite3 cannot be written .* folder writable"):
+        write_tracts_mapping(tmp_path / "file" / "m.sqlite3", OVERLAPS)
+
+    def refuse(_):
+        msg = "attempt to write a readonly database"
+        raise sqlite3.OperationalError(msg)
+
+    monkeypatch.setattr(sqlite3, "connect", refuse)
+    with pytest.raises(SkydeltaError, match=r"m\.sqlite3 cannot be written .*readonly"):
+        write_tracts_mapping(tmp_path / "m.sqlite3", OVERLAPS)
+    assert not (tmp_path / "m.sqlite3").exists()
+
+
+def test_read_only_file_is_read(mapping):
+    mapping.chmod(0o444)
+    mapping.parent.chmod(0o555)
+    try:
+        assert overlaps_of(mapping, 7, 3) == [(4639, (0, 0), "r")]
+        assert mapped_coadds(mapping, [ExposureRow(7, 3, "r", "")])[0][1]
+    finally:
+        mapping.parent.chmod(0o755)
 
 
 def test_missing_file(tmp_path):

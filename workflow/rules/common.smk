@@ -139,7 +139,8 @@ def report_params(row):
 
 def survey_params():
     """What the overlap stage needs to know of the survey, as plain values."""
-    return {key: PATHS[key] for key in ("data", "exposures", "coadds", "simulate")}
+    keys = ("data", "exposures", "coadds", "simulate", "repository")
+    return {key: PATHS[key] for key in keys}
 
 
 def tables_digest():

@@ -13,6 +13,7 @@ with stage(snakemake):
         survey.exposures,
         survey.coadds,
         mapping=section["tracts_mapping"],
+        footprints=survey.sky_map_footprints,
         cache=CACHE,
         margin_px=section["margin_px"],
     )

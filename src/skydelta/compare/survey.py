@@ -6,8 +6,14 @@ from pathlib import Path
 from skydelta.compare.variants import UsageError
 from skydelta.configuration import ROOT
 from skydelta.errors import TableError
-from skydelta.survey import demo_table, is_simulated, located
-from skydelta.tables import ExposureRow, exposure_id, read_coadds, read_exposures
+from skydelta.survey import (
+    coadds_of_survey,
+    demo_table,
+    exposures_of_survey,
+    is_simulated,
+    located,
+)
+from skydelta.tables import ExposureRow, exposure_id
 
 RESULTS = "results"
 """Where the workflow puts its products."""
@@ -78,17 +84,19 @@ def find_targets(config, selection, results=None):
     """
     working = [Path(results).resolve().parent] if results is not None else []
     paths = _located(config, [*working, Path.cwd(), ROOT])
-    rows = read_exposures(paths["exposures"], paths["data"])
+    rows = exposures_of_survey(paths)
     chosen = [row for row in rows if selection.holds(row)]
     if not chosen:
         visits = ", ".join(dict.fromkeys(str(row.visit) for row in rows[:8]))
-        msg = f"no exposure of {paths['exposures']} is selected; it has visits {visits} ..."
+        source = paths["exposures"] or paths["repository"]["calexp"]
+        msg = f"no exposure of {source} is selected; it has visits {visits} ..."
         raise UsageError(msg)
     targets = [Target(row, _template(row, results)) for row in chosen]
     missing = [t.exposure for t in targets if t.template is None]
     if len(missing) == len(targets) and is_simulated(config):
         _refuse_other_run(results)
-    if missing and paths["coadds"]:
+    repository = paths["repository"]
+    if missing and (paths["coadds"] or repository["calexp"] or repository["coadd"]):
         edges = _edges(missing, paths)
         targets = [replace(t, coadds=edges.get(t.exposure.key)) for t in targets]
     return targets, paths["truth"]
@@ -133,9 +141,11 @@ def _template(row, results):
 def _edges(exposures, paths):
     from skydelta.overlap import overlap_edges
 
+    coadds, footprints = coadds_of_survey(paths, exposures, cache=None)
     return overlap_edges(
         exposures,
-        read_coadds(paths["coadds"], paths["data"]),
+        coadds,
+        footprints=footprints,
         mapping=paths["overlap"]["tracts_mapping"],
         margin_px=paths["overlap"]["margin_px"],
     )

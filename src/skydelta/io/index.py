@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections import ChainMap
+from collections import ChainMap, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from astropy.io import fits
 
 from skydelta.errors import InputError, TableError
 from skydelta.io.footprints import image_header
+from skydelta.lsst.camera import detector_of_name
+from skydelta.lsst.gen2 import DATASETS
 
 _SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|fz))?$", re.IGNORECASE)
 
@@ -23,8 +25,11 @@ _SIDE_FILES = (
 )
 """Kind, what tells it in a file name, and what the image has in its place."""
 
-_VISIT_CARDS = ("VISIT", "EXPNUM", "EXPID", "EXPOSURE")
+_VISIT_CARDS = ("VISIT", "EXPNUM", "EXPID", "EXPOSURE", "IDNUM", "RUNNUM")
 _DETECTOR_CARDS = ("DETECTOR", "CCDNUM", "CCD", "CCDID", "DET-ID", "DETNUM")
+_COADDS = ("deepCoadd", "deepCoadd_calexp")
+_DETECTOR_NAME_CARDS = ("DETNAME", "CHIPID")
+_DETECTOR_NAME = re.compile(r"(?<=[-_.]det)\d{3}(?=\D*$)")
 _COADD_NAME = re.compile(r"(?P<tract>\d+)[-_/](?P<patch>\d+,\d+)(?=\D*$)")
 
 
@@ -43,6 +48,21 @@ class Index:
     exposures: list = field(default_factory=list)
     coadds: list = field(default_factory=list)
     notes: list = field(default_factory=list)
+    _rows: dict = field(default_factory=dict, repr=False)
+
+    def row(self, *key):
+        """The row of (visit, detector, band) or (tract, patch, band), None if there is none."""
+        return self._rows.get(key)
+
+    def add_exposure(self, row):
+        """Add a row of the exposures."""
+        self.exposures.append(row)
+        self._rows[row["visit"], row["detector"], row["band"]] = row
+
+    def add_coadd(self, row):
+        """Add a row of the coadds."""
+        self.coadds.append(row)
+        self._rows[row["tract"], row["patch"], row["band"]] = row
 
 
 def index_folders(exposures, coadds=()):
@@ -63,10 +83,12 @@ def index_folders(exposures, coadds=()):
         If a folder does not exist, or no folder of exposures holds an image.
     """
     index = Index()
-    for path, side, header in _images(exposures, index.notes):
-        index.exposures.append(_exposure_row(path, side, header, index))
-    for path, side, header in _images(coadds, index.notes):
-        index.coadds.append(_coadd_row(path, side, header, index))
+    for path, side, header in _images(exposures, ("calexp",), index.notes):
+        index.add_exposure(_exposure_row(path, side, header, index))
+    for path, side, header in _images(coadds, _COADDS, index.notes):
+        row = _coadd_row(path, side, header, index)
+        if row is not None:
+            index.add_coadd(row)
     if not index.exposures:
         msg = f"no image in {', '.join(map(str, exposures))}: name a folder with FITS images"
         raise TableError(msg)
@@ -92,22 +114,45 @@ def write_tables(folder, index):
     return written
 
 
-def _images(folders, notes):
-    """(path, side files by kind, header) of each image below the folders."""
+def gen2_name(path):
+    """What the place of a file in an LSST gen2 repository tells.
+
+    Returns
+    -------
+    dataset : str or None
+        Its name, None for a file that is none of a repository's.
+    data_id : dict
+        visit, detector, band, tract, patch (x, y): those that it has.
+    """
+    for dataset, template in DATASETS.items():
+        data_id = template.parse(path)
+        if data_id is not None:
+            return dataset, data_id
+    return None, {}
+
+
+def _images(folders, datasets, notes):
+    """(path, side files by kind, header) of each image below the folders.
+
+    Of the files of LSST repositories those of other datasets than the given ones are passed over.
+    """
     for folder in folders:
         if not Path(folder).is_dir():
             msg = f"{folder} is not a folder: name folders with FITS files"
             raise TableError(msg)
     paths = [path.resolve() for folder in folders for path in sorted(Path(folder).rglob("*"))]
-    images, sides = {}, {}
+    images, sides = {}, defaultdict(dict)
     for path in dict.fromkeys(paths):
         kind, key = kind_of(path)
-        if kind == "image":
+        dataset, _ = gen2_name(path)
+        if dataset is not None and dataset not in datasets:
+            continue
+        if kind == "image" or dataset is not None:
             images[path] = key
         elif kind is not None:
-            sides[kind, key] = path
+            sides[key][kind] = str(path)
     for path, key in images.items():
-        side = {kind: str(side) for (kind, of), side in sides.items() if of == key}
+        side = sides.get(key, {})
         try:
             header = image_header(path)
         except InputError as error:
@@ -145,14 +190,14 @@ def _plain_name(stem):
 
 
 def _exposure_row(path, side, header, index):
-    visit = _integer(header, _VISIT_CARDS)
-    detector = _integer(header, _DETECTOR_CARDS)
-    band = _band(header, path, index.notes)
-    taken = {(row["visit"], row["detector"], row["band"]) for row in index.exposures}
+    _, named = gen2_name(path)
+    visit = named.get("visit", _integer(header, _VISIT_CARDS))
+    detector = named.get("detector", _detector(header, path))
+    band = named["band"] if named else _band(header, path, index.notes)
     if detector is None:
         detector = 0
         index.notes.append(f"{path.name}: no detector number in the header, took 0")
-    if visit is None or (visit, detector, band) in taken:
+    if visit is None or index.row(visit, detector, band):
         why = "no visit in the header" if visit is None else f"visit {visit} is there already"
         visit = 1 + max((row["visit"] for row in index.exposures), default=0)
         index.notes.append(f"{path.name}: {why}, numbered {visit}")
@@ -160,18 +205,45 @@ def _exposure_row(path, side, header, index):
 
 
 def _coadd_row(path, side, header, index):
+    """Columns of a coadd; None for one whose patch is there already, with its background."""
+    dataset, data_id = gen2_name(path)
+    if dataset is not None:
+        return _gen2_coadd_row(path, side, dataset, data_id, index)
     band = _band(header, path, index.notes)
     tract, patch = _integer(header, ("TRACT",)), _patch(header.get("PATCH"))
     named = _COADD_NAME.search(_SUFFIX.sub("", str(path)))
     if (tract is None or patch is None) and named:
         tract, patch = int(named["tract"]), named["patch"]
-    taken = {(row["tract"], row["patch"], row["band"]) for row in index.coadds}
     tract = 0 if tract is None else tract
-    if patch is None or (tract, patch, band) in taken:
-        numbers = [int(p.split(",")[0]) for t, p, _ in taken if t == tract]
+    if patch is None or index.row(tract, patch, band):
+        numbers = [int(row["patch"].split(",")[0]) for row in index.coadds if row["tract"] == tract]
         patch = f"{1 + max(numbers, default=-1)},0"
         index.notes.append(f"{path.name}: no tract and patch of its own, took {tract} and {patch}")
     return {"tract": tract, "patch": patch, "band": band, "path": str(path), **side}
+
+
+def _gen2_coadd_row(path, side, dataset, data_id, index):
+    x, y = data_id["patch"]
+    row = {**data_id, "patch": f"{x},{y}", "path": str(path), **side}
+    twin = index.row(row["tract"], row["patch"], row["band"])
+    if twin is None:
+        return row
+    if dataset == _COADDS[0]:
+        twin.update(row)
+    note = "patches that are there as deepCoadd and deepCoadd_calexp are taken as deepCoadd"
+    if note not in index.notes:
+        index.notes.append(note)
+    return None
+
+
+def _detector(header, path):
+    """A detector's number: its card, that of an LSSTCam name, or that of a file name's end."""
+    number = _integer(header, _DETECTOR_CARDS)
+    names = (detector_of_name(header.get(card, "")) for card in _DETECTOR_NAME_CARDS)
+    if number is None:
+        number = next((one for one in names if one is not None), None)
+    match = _DETECTOR_NAME.search(_SUFFIX.sub("", path.name))
+    return int(match[0]) if number is None and match else number
 
 
 def _integer(header, cards):

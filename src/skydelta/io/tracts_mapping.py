@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from skydelta.errors import InputError, MissingFileError
+from skydelta.errors import InputError, MissingFileError, SkydeltaError
 from skydelta.tables import parse_patch
 
 _SCHEMA = (
@@ -35,11 +35,24 @@ def write_tracts_mapping(path, overlaps):
         Destination; replaced as a whole or not at all.
     overlaps
         Objects with tract, patch, visit, detector and band, as skydelta.overlap.Overlap.
-    """
-    from skydelta.io.native import replacing
 
+    Raises
+    ------
+    SkydeltaError
+        If it cannot be written.
+    """
     rows = sorted((o.tract, o.patch, o.visit, o.detector, o.band) for o in overlaps)
     values = [(tract, str(patch), *rest, "") for tract, patch, *rest in rows]
+    try:
+        _write(path, values)
+    except (OSError, sqlite3.Error) as error:
+        msg = f"{path} cannot be written ({error}): is its folder writable, and the disk not full?"
+        raise SkydeltaError(msg, path=os.fspath(path)) from error
+
+
+def _write(path, values):
+    from skydelta.io.native import replacing
+
     with replacing(path) as partial:
         partial.unlink(missing_ok=True)
         with closing(sqlite3.connect(partial)) as database, database:

@@ -238,8 +238,4 @@ def test_root_without_results(root, tmp_path):
         Repository(tmp_path)
     with pytest.raises(MissingFileError, match="run the workflow first"):
         Repository(tmp_path / "nowhere")
-    (tmp_path / "gen2").mkdir()
-    (tmp_path / "gen2" / "_mapper").touch()
-    with pytest.raises(MissingFileError, match="an LSST gen2 repository, which cannot be read yet"):
-        Repository(tmp_path / "gen2")
     assert repr(Repository(root)) == f"Repository({str(root)!r})"
