@@ -11,6 +11,7 @@ import numpy as np
 from astropy.io import fits
 
 from skydelta.errors import BandMismatchError, CorruptFileError, InputError, MissingFileError
+from skydelta.io.lsst_images import is_lsst_images, read_lsst_images
 from skydelta.io.native import is_native, read_native
 from skydelta.io.plain import read_plain
 from skydelta.photocalib import PhotoCalib
@@ -74,7 +75,9 @@ def read_exposure(
     side = {kind: Path(name) for kind, name in side.items() if name is not None}
     with _located(path), open_fits(path) as hdul:
         known = psf if psf is None or isinstance(psf, Psf) else _side_psf(psf, _ccd_names(hdul))
-        if is_native(hdul):
+        if is_lsst_images(hdul):
+            exposure = _lsst_images(hdul, side, band, saturate, gain, with_psf=psf is None)
+        elif is_native(hdul):
             exposure = _native(hdul, side, band, saturate, gain)
         elif _is_afw(hdul):
             exposure = _afw(hdul, side, band, saturate, gain, trusted, known)
@@ -197,23 +200,31 @@ def _is_afw(hdul):
 def _afw(hdul, side, band, saturate, gain, trusted, psf):
     from skydelta.io.afw.exposure_reader import read_afw
 
-    _refuse_sides(side, "an LSST")
+    _require_no(side, "an LSST image")
     # The file's own PSF is not even looked at where one is given.
     return read_afw(hdul, band=band, saturate=saturate, gain=gain, trusted=trusted, psf=psf)
 
 
-def _refuse_sides(side, what):
+def _native(hdul, side, band, saturate, gain):
+    _require_no(side, "a native image")
+    return _with_given(read_native(hdul), band, saturate, gain)
+
+
+def _lsst_images(hdul, side, band, saturate, gain, *, with_psf):
+    _require_no(side, "an lsst-images file")
+    return _with_given(read_lsst_images(hdul, with_psf=with_psf), band, saturate, gain)
+
+
+def _require_no(side, kind):
     if side:
         msg = (
-            f"{what} image carries its own variance and mask: leave {', '.join(side)} empty "
-            "in the table"
+            f"{kind} carries its own variance and mask: leave {', '.join(side)} empty in the table"
         )
         raise InputError(msg)
 
 
-def _native(hdul, side, band, saturate, gain):
-    _refuse_sides(side, "a native")
-    exposure = read_native(hdul)
+def _with_given(exposure, band, saturate, gain):
+    """The exposure with what the table says of it, which must not contradict its band."""
     if band and exposure.band and band != exposure.band:
         msg = f"the table says band {band!r}, the file's FILTER card {exposure.band!r}"
         raise BandMismatchError(msg)
