@@ -267,13 +267,27 @@ def test_a_file_cut_short_is_refused(tmp_path, missing):
 
 @pytest.mark.parametrize(
     ("card", "value"),
-    [("FLAGCOL", 99), ("FLAGCOL", 2), ("TFLAG12", "one_too_many"), ("ALIAS", "no colon")],
+    [
+        ("FLAGCOL", 99),
+        ("FLAGCOL", "one"),
+        ("AFW_TABLE_VERSION", 2.5),
+        ("FLAGCOL", 2),
+        ("TFLAG12", "one_too_many"),
+        ("ALIAS", "no colon"),
+    ],
 )
 def test_cards_that_contradict_the_table_are_refused(tmp_path, card, value):
     path = stack_file(tmp_path / "src.fits")
     with fits.open(path, mode="update") as hdul:
         hdul[1].header[card] = value
     with pytest.raises(CorruptFileError, match=r"src\.fits"):
+        read_afw_catalogue(path)
+
+
+def test_a_damaged_card_is_refused(tmp_path):
+    path = stack_file(tmp_path / "src.fits")
+    path.write_bytes(path.read_bytes().replace(b"TDOC6   = 'flux in", b"TDOC6   = flux' in"))
+    with pytest.raises(CorruptFileError, match=r"src\.fits.*TDOC6"):
         read_afw_catalogue(path)
 
 

@@ -46,6 +46,16 @@ def test_planes_have_the_names_skydelta_knows(path):
     assert mask.planes["SAT"] == 1
 
 
+@pytest.mark.parametrize("value", [3, 0, "one"])
+def test_a_plane_that_is_not_one_bit_is_refused(path, value):
+    write(path, tree())
+    with fits.open(path) as hdul:
+        hdul["MASK"].header["MSKM0001"] = value
+        hdul.writeto(path, overwrite=True)
+    with pytest.raises(CorruptFileError, match=r"MSKM0001.*single bit"):
+        read_exposure(path)
+
+
 def test_more_planes_than_one_image_holds(path):
     planes = [*PLANES, *(f"P{i}" for i in range(40))]
     content = tree()

@@ -60,6 +60,9 @@ def read_afw_catalogue(path):
             return _table(hdu, Path(path))
         except InputError as error:
             raise type(error)(f"{path}: {error}", **error.details) from error
+        except fits.VerifyError as error:
+            msg = f"{path}: a header card is damaged ({error}): fetch the file again"
+            raise CorruptFileError(msg) from error
 
 
 def _require_catalogue(hdu):
@@ -76,7 +79,7 @@ def _require_catalogue(hdu):
 
 def _require_whole(hdul, header):
     """AR_HDU, counted from 1, is the HDU where the footprints begin."""
-    if header.get("AR_HDU", 0) > len(hdul):
+    if _integer(header, "AR_HDU", 0) > len(hdul):
         msg = f"cut short: HDU {header['AR_HDU']}, where its footprints begin, is missing"
         raise CorruptFileError(msg)
 
@@ -86,7 +89,7 @@ def _table(hdu, path):
 
     header = hdu.header
     names = [hdu.columns[i].name for i in range(len(hdu.columns))]
-    flag_column = int(header.get("FLAGCOL", 0)) - 1
+    flag_column = _integer(header, "FLAGCOL", 0) - 1
     if flag_column >= len(names):
         msg = f"the flags should be in column {flag_column + 1} of {len(names)}: fetch it again"
         raise CorruptFileError(msg)
@@ -200,8 +203,16 @@ def _aliases(header):
 
 def _version(header):
     """As afw: tables that name their type but no version are of version 0."""
-    version = header.get("AFW_TABLE_VERSION", 0 if "AFW_TYPE" in header else CURRENT_VERSION)
-    return int(version)
+    default = 0 if "AFW_TYPE" in header else CURRENT_VERSION
+    return _integer(header, "AFW_TABLE_VERSION", default)
+
+
+def _integer(header, key, default):
+    value = header.get(key, default)
+    if not isinstance(value, int):
+        msg = f"the card {key} is {value!r}, not an integer: fetch the file again"
+        raise CorruptFileError(msg)
+    return value
 
 
 def _other_cards(header):

@@ -69,7 +69,10 @@ def _bits(header):
     bits = {}
     for key in header:
         if re.fullmatch(r"MSKN\d{4}", key):
-            value = int(header.get(f"MSKM{key[4:]}", 1 << int(key[4:])))
+            value = header.get(f"MSKM{key[4:]}", 1 << int(key[4:]))
+            if not isinstance(value, int) or value.bit_count() != 1:
+                msg = f"MSKM{key[4:]} of the mask is {value!r}, not a single bit"
+                raise CorruptFileError(msg)
             name = str(header[key]).strip()
             bits[PLANE_NAMES.get(name, name)] = value.bit_length() - 1
     if not bits:

@@ -1,6 +1,7 @@
 """An Exposure from an open lsst-images file."""
 
 import numpy as np
+from astropy.io import fits
 
 from skydelta.errors import CorruptFileError, UnsupportedError
 from skydelta.exposure import Exposure
@@ -43,6 +44,14 @@ def read_lsst_images(hdul, *, with_psf=True):
         Of the type that fits: another kind of object, a newer format, no WCS, a PSF that cannot
         be evaluated, a damaged tree.
     """
+    try:
+        return _exposure(hdul, with_psf)
+    except fits.VerifyError as error:
+        msg = f"a header card is damaged ({error}): fetch the file again"
+        raise CorruptFileError(msg) from error
+
+
+def _exposure(hdul, with_psf):
     schema = schema_of(hdul)
     if schema is not None and schema not in SCHEMAS:
         msg = f"the file holds a {schema}: only {', '.join(SCHEMAS)} can be read as an image"
@@ -75,12 +84,16 @@ def read_lsst_images(hdul, *, with_psf=True):
 
 def _xy0(header):
     """Parent coordinates of the first pixel, from the alternate WCS of kind LINEAR."""
-    if header.get("CTYPE1A") == "LINEAR":
-        return tuple(
-            round(header.get(f"CRVAL{i}A", 0.0) - header.get(f"CRPIX{i}A", 1.0) + 1.0)
-            for i in (1, 2)
-        )
-    return tuple(-round(header.get(f"LTV{i}", 0)) for i in (1, 2))
+    try:
+        if header.get("CTYPE1A") == "LINEAR":
+            return tuple(
+                round(header.get(f"CRVAL{i}A", 0.0) - header.get(f"CRPIX{i}A", 1.0) + 1.0)
+                for i in (1, 2)
+            )
+        return tuple(-round(header.get(f"LTV{i}", 0)) for i in (1, 2))
+    except TypeError as error:
+        msg = "the cards CRVAL1A, CRVAL2A (or LTV1, LTV2) of the image are not numbers"
+        raise CorruptFileError(msg) from error
 
 
 def _psf(tree, xy0):

@@ -164,7 +164,11 @@ def schema_of(hdul):
     header = hdul[0].header
     if "DATAMODL" not in header:
         return None
-    _require_readable(int(header.get("FMTVER", _NEWEST)), "FMTVER")
+    version = header.get("FMTVER", _NEWEST)
+    if not isinstance(version, int):
+        msg = f"FMTVER is {version!r}, not an integer: fetch the file again"
+        raise CorruptFileError(msg)
+    _require_readable(version, "FMTVER")
     match = _MODEL.fullmatch(str(header["DATAMODL"]).strip())
     if match is None:
         msg = f"DATAMODL names no schema of lsst-images: {header['DATAMODL']!r}"
