@@ -10,6 +10,9 @@ from scenes import (
 )
 
 from skydelta.errors import BandMismatchError, NoOverlapError, NoPhotoCalibError, NoPsfError
+from skydelta.lsst.coadd_psf import CoaddPsf, CoaddPsfInput
+from skydelta.lsst.gaussian_psf import GaussianPsf
+from skydelta.lsst.sky_wcs import FitsSkyWcs
 from skydelta.mask import Mask
 from skydelta.photocalib import PhotoCalib
 from skydelta.template import build_template
@@ -235,6 +238,21 @@ class TestPsf:
         assert right == pytest.approx(2.5, abs=0.05)
         assert left < middle < right
         assert psf.data.sum(axis=(1, 2)) == pytest.approx(1.0, abs=1e-3)
+
+    def test_psf_of_a_coadd_beyond_its_inputs(self):
+        """Inputs on the right part only: the nodes left of them take the nearest known PSF."""
+        wcs = FitsSkyWcs(tan_wcs(SHAPE, shift=(-30, -15)))
+        box = 130, -50, 400, 400
+        one = CoaddPsfInput(GaussianPsf(31, 31, 2.0), wcs, 1.0, box)
+        psf = CoaddPsf(wcs, [one], (200.0, 100.0))
+        coadd = patch(np.zeros((230, 320)), -30, shape=(230, 320), psf=psf)
+        template = build([coadd])
+        radii = [template.exposure.psf.compute_shape(x, 100).trace_radius for x in (0, 120, 259)]
+        assert radii == pytest.approx([2.0, 2.0, 2.0], rel=5e-3)
+        # Columns 0, 43.2 and 86.3 of the exposure lie left of the inputs' first, 99.5.
+        note = next(note for note in template.exposure.notes if "no input images" in note)
+        assert "at 21 nodes" in note
+        assert "at most 100 px away" in note
 
 
 def test_generators_do():

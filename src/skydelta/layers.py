@@ -8,6 +8,7 @@ from skydelta.cells import cell_medians, upsample
 from skydelta.mask import PLANES, Mask, add_planes
 from skydelta.pixelmap import PixelMap
 from skydelta.psf import GridPsf
+from skydelta.psf_places import nearest_known
 from skydelta.resample import noise_correlation, resample, warp_stamp
 
 _MIN_SHARED_PIXELS = 2000
@@ -233,18 +234,30 @@ def combine_psf(layers, x, y, shares, order):
 
     Each coadd's own PSF is carried through the local linear part of the mapping with the same
     kernel as its pixels. Stamps are not renormalised: their sum stays the enclosed flux.
+
+    Returns
+    -------
+    psf
+        GridPsf.
+    moved
+        (number, distance): at so many nodes a coadd's PSF is not known, because none of its inputs
+        lies there, and was taken from the nearest place, at most so many coadd pixels away.
     """
     size = max(_target_size(layer) for layer in layers)
     stamps = np.zeros((x.size, size, size))
+    number, distance = 0, 0.0
     for share, layer in zip(shares, layers, strict=True):
         used = np.flatnonzero(share > 0)
         if used.size == 0:
             continue
         u, v = layer.pixel_map.at(x[used], y[used])
+        u, v, moved = nearest_known(layer.psf, u, v)
+        number += np.count_nonzero(moved)
+        distance = max(distance, moved.max())
         jacobians = layer.pixel_map.jacobian(x[used], y[used])
         for node, stamp, jacobian in zip(used, layer.psf.stamps(u, v), jacobians, strict=True):
             stamps[node] += share[node] * warp_stamp(stamp, jacobian, size, order=order)
-    return GridPsf(x, y, stamps)
+    return GridPsf(x, y, stamps), (number, distance)
 
 
 def _target_size(layer):

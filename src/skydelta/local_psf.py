@@ -32,7 +32,7 @@ def reference_place(psf, shape):
     ny, nx = shape
     x, y = (a.ravel() for a in np.meshgrid(grid_nodes(nx, _NODES), grid_nodes(ny, _NODES)))
     for k in np.argsort(np.hypot(x - (nx - 1) / 2, y - (ny - 1) / 2), kind="stable"):
-        if is_known(psf.stamp(x[k], y[k])):
+        if is_known(_stamp_or_void(psf, x[k], y[k])):
             return float(x[k]), float(y[k])
     msg = "the PSF is not known anywhere on the image: its stamps are empty or not finite"
     raise BadPsfError(msg)
@@ -46,6 +46,10 @@ def unknown_boxes(psf, shape):
 
 
 def tile_stamp(psf, box):
-    """The stamp at the middle of a box (y0, y1, x0, x1)."""
+    """The stamp at the middle of a box (y0, y1, x0, x1); zeros if the PSF has no inputs there."""
     y0, y1, x0, x1 = box
-    return psf.stamp(0.5 * (x0 + x1 - 1), 0.5 * (y0 + y1 - 1))
+    return _stamp_or_void(psf, 0.5 * (x0 + x1 - 1), 0.5 * (y0 + y1 - 1))
+
+
+def _stamp_or_void(psf, x, y):
+    return psf.stamp(x, y) if psf.has_inputs([x], [y])[0] else np.zeros((psf.size, psf.size))

@@ -4,12 +4,16 @@ A stamp is the pixel-integrated PSF on the image's own pixel grid, odd in size, 
 middle pixel; its sum is the fraction of the flux that falls inside it.
 """
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from skydelta.errors import BadPsfError
+from skydelta.psf_places import nearest_known
+
+log = logging.getLogger(__name__)
 
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
@@ -43,6 +47,10 @@ class Psf:
 
     size: int
     """Odd width of the stamps, px."""
+
+    def has_inputs(self, x, y):
+        """Whether the PSF is known at positions (n,): not everywhere on a coadd, else it is."""
+        return np.ones(np.size(x), bool)
 
     def stamps(self, x, y):
         """Stamps centred on their middle pixel at many positions.
@@ -221,7 +229,16 @@ def sample_psf(psf, shape, n=9, size=None):
     ny, nx = shape
     x, y = grid_nodes(nx, n), grid_nodes(ny, n)
     xx, yy = (a.ravel() for a in np.meshgrid(x, y))
-    return GridPsf(xx, yy, resize_stamps(psf.stamps(xx, yy), size or psf.size))
+    u, v, moved = nearest_known(psf, xx, yy)
+    if moved.any():
+        log.warning(
+            "at %d of %d nodes the PSF has no input images: took that of the nearest places that "
+            "have, at most %.0f px away",
+            np.count_nonzero(moved),
+            moved.size,
+            moved.max(),
+        )
+    return GridPsf(xx, yy, resize_stamps(psf.stamps(u, v), size or psf.size))
 
 
 def grid_nodes(length, n):

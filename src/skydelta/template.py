@@ -130,6 +130,13 @@ def build_template(
         raise NoOverlapError(msg, coverage=covered)
     x, y = (a.ravel() for a in np.meshgrid(*(grid_nodes(n, psf_nodes) for n in shape[::-1])))
     shares = node_shares(layers, x, y)
+    psf, (lost, distance) = combine_psf(layers, x, y, shares, lanczos_order)
+    if lost:
+        notes.append(
+            f"at {lost} nodes of the template's PSF a coadd has no input images: took its PSF "
+            f"from the nearest place that has, at most {distance:.0f} px away"
+        )
+        log.warning(notes[-1])
     notes.append(
         f"template of {len(layers)} coadds, coverage {covered:.4f}, noise correlation of "
         f"overlapping coadds {correlation:.2f} ({_HOW[how]})"
@@ -140,7 +147,7 @@ def build_template(
         variance=variance,
         mask=mask,
         wcs=wcs,
-        psf=combine_psf(layers, x, y, shares, lanczos_order),
+        psf=psf,
         photo_calib=calib,
         band=band or first.band,
         exptime=float(np.nanmean(meta)) if np.isfinite(meta).any() else np.nan,

@@ -17,6 +17,7 @@ SECTION = {
     "gain": None,
     "coadd_gain": None,
     "mask_codes": None,
+    "trust_pickles": False,
 }
 
 

@@ -67,10 +67,22 @@ def read_footprint(path):
     from skydelta.io.wcs import repaired_header, wcs_from_header
 
     try:
-        wcs = wcs_from_header(repaired_header(header)[0])
+        if "EXTTYPE" in header and not header.get("CTYPE1"):  # an LSST file, its WCS in tables
+            from skydelta.io.afw.grid import read_afw_wcs
+
+            wcs = read_afw_wcs(path)[0]
+        else:
+            wcs = wcs_from_header(repaired_header(_forward_cards(header))[0])
         return footprint_of(wcs, (header["NAXIS2"], header["NAXIS1"]))
     except InputError as error:
         raise type(error)(f"{path}: {error}", path=os.fspath(path)) from error
+
+
+def _forward_cards(header):
+    """A header without the cards of the mapping from sky to pixels, which takes long to read."""
+    from astropy.io import fits
+
+    return fits.Header([c for c in header.cards if not c.keyword.startswith(("AP_", "BP_"))])
 
 
 def read_footprints(paths, cache=None):

@@ -159,7 +159,12 @@ def _images(folders, datasets, notes):
             notes.append(f"left out: {error}")
             continue
         # Keywords of the primary header hold for the image as far as it does not repeat them.
-        yield path, side, ChainMap(header, fits.getheader(path, 0))
+        cards = ChainMap(header, fits.getheader(path, 0))
+        if "EXTTYPE" in cards:
+            from skydelta.io.afw.grid import read_identity
+
+            cards = ChainMap(read_identity(path, cards), *cards.maps)
+        yield path, side, cards
 
 
 def kind_of(path):

@@ -28,14 +28,23 @@ def read_grid(path):
     except CorruptFileError as error:
         msg = f"{error}; fetch it again"
         raise CorruptFileError(msg) from error
-    header, notes = repaired_header(header)
-    for note in notes:
-        log.warning("%s: %s", path, note)
     try:
-        wcs = wcs_from_header(header)
+        wcs, notes = _wcs(path, header)
     except InputError as error:
         raise type(error)(f"{path}: {error}", **error.details) from error
+    for note in notes:
+        log.warning("%s: %s", path, note)
     return wcs, (int(header["NAXIS2"]), int(header["NAXIS1"]))
+
+
+def _wcs(path, header):
+    """The WCS that read_exposure gives the image, and notes."""
+    if "EXTTYPE" in header:
+        from skydelta.io.afw.grid import read_afw_wcs
+
+        return read_afw_wcs(path)
+    header, notes = repaired_header(header)
+    return wcs_from_header(header), notes
 
 
 def read_science(row, section, *, psf=None):
@@ -59,6 +68,7 @@ def read_science(row, section, *, psf=None):
         saturate=section["saturate"],
         gain=section["gain"],
         mask_codes=section["mask_codes"] or None,
+        trusted=section["trust_pickles"],
     )
     for note in exposure.notes:
         log.info("%s: %s", row["path"], note)
@@ -103,6 +113,7 @@ def read_coadds(rows, section, lost):
                 gain=section["coadd_gain"],
                 default_zero_point=section["coadd_zero_point"],
                 mask_codes=section["mask_codes"] or None,
+                trusted=section["trust_pickles"],
             )
         except InputError as error:
             first_error = first_error or error

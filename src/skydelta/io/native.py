@@ -88,10 +88,10 @@ def origin_cards(xy0):
     cards = []
     for axis, start in enumerate(xy0, start=1):
         cards += [
-            (f"LTV{axis}", float(-start), "[pix] minus the first pixel of the parent's grid"),
-            (f"CTYPE{axis}A", "LINEAR", "pixels of the parent image"),
+            (f"LTV{axis}", float(-start), f"[pix] minus CRVAL{axis}A"),
+            (f"CTYPE{axis}A", "LINEAR", "parent image"),
             (f"CRPIX{axis}A", 1.0, "[pix]"),
-            (f"CRVAL{axis}A", float(start), "[pix] first pixel, 0-based"),
+            (f"CRVAL{axis}A", float(start), "[pix] first pixel"),
             (f"CUNIT{axis}A", "PIXEL", ""),
         ]
     return cards

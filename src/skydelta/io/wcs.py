@@ -36,14 +36,12 @@ def wcs_from_header(header):
     return wcs
 
 
+_ALTERNATE = {f"{key}{axis}A" for key in ("CTYPE", "CRPIX", "CRVAL", "CUNIT") for axis in (1, 2)}
+
+
 def _without_alternates(header):
     """The header without LSST's LINEAR alternate WCS and its SIP cards left unambiguous."""
-    clean = header.copy()
-    for key in ("CTYPE1A", "CTYPE2A", "CRPIX1A", "CRPIX2A", "CRVAL1A", "CRVAL2A"):
-        clean.remove(key, ignore_missing=True)
-    for key in ("CUNIT1A", "CUNIT2A"):
-        clean.remove(key, ignore_missing=True)
-    return clean
+    return fits.Header([card for card in header.cards if card.keyword not in _ALTERNATE])
 
 
 def repaired_header(header):

@@ -168,7 +168,7 @@ def warp(stamps, origin, to_source, half, control, half_size):
 
 
 def _warp_batch(padded, origin, to_source, half, control, out):
-    n, size = padded.shape[:2]
+    size = padded.shape[1]
     margin = control.reach + 1
     offset = np.arange(out.shape[-1]) - out.shape[-1] // 2
     x, y = offset[None, None, :], offset[None, :, None]

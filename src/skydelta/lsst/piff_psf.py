@@ -68,9 +68,9 @@ class PiffPsf(ImagePsf):
     def images(self, x, y):
         x, y = as_positions(x, y)
         half = self.width // 2
-        # Piff draws on the box about the pixel that int(x + 0.5) gives.
-        whole = [np.trunc(value + 0.5).astype(int) - half for value in (x, y)]
-        return self._draw(x, y, center=None), *whole
+        # The box that Piff draws on (PSF.draw): of two pixels as near, the lower one.
+        x0, y0 = (np.ceil(value - 0.5).astype(int) - half for value in (x, y))
+        return self._draw(x, y, center=None), x0, y0
 
 
 def unpickled(data):
@@ -98,6 +98,8 @@ def unpickled(data):
         raise UnsupportedError(msg) from error
     try:
         width, height, result = _Unpickler(io.BytesIO(data)).load()
+        sound = width == height and hasattr(result, "draw")
+        psf = _complete(PiffPsf(int(width), result)) if sound else None
     except pickle.UnpicklingError as error:
         msg = f"the pickle of the PiffPsf cannot be read: {error}"
         raise BadPsfError(msg) from error
@@ -107,17 +109,26 @@ def unpickled(data):
             f"{error}"
         )
         raise UnsupportedError(msg) from error
-    if width != height or not hasattr(result, "draw"):
+    if psf is None:
         msg = f"the pickle of the PiffPsf holds {width} x {height} px of a {type(result).__name__}"
         raise BadPsfError(msg)
-    _complete(result)
-    return PiffPsf(int(width), result)
+    return psf
 
 
-def _complete(result):
-    """Give a model pickled before piff 1.4 the attributes that later versions read."""
-    if not hasattr(result, "_num"):
-        result._num = result.model._num = result.model._fit_flux = result.interp._num = None
+_LATER = {"_num": None, "_fit_flux": None, "_init": None, "_maxk": 0.0, "_stepk": 0.0}
+"""Attributes that versions of piff after 1.0 read, and their values in a new model."""
+
+
+def _complete(psf):
+    """Give a model pickled by an old piff what later versions read, and draw it once."""
+    result = psf.result
+    for part in (result, getattr(result, "model", None), getattr(result, "interp", None)):
+        for name, value in _LATER.items():
+            if part is not None and not hasattr(part, name):
+                setattr(part, name, value)
+    x, y = psf.average_position
+    psf.stamp(x, y)
+    return psf
 
 
 class _Unpickler(pickle.Unpickler):

@@ -107,7 +107,9 @@ def _wcs(crpix, crval, cd, terms, order):
 def _largest_error(wcs, x, y, truth):
     """Px, from the sky distance and the mean pixel scale."""
     ra, dec = wcs.all_pix2world(x, y, 0)
-    off = np.hypot((((ra - truth[0]) + 180.0) % 360.0 - 180.0) * np.cos(np.radians(dec)), dec - truth[1])
+    off = np.hypot(
+        (((ra - truth[0]) + 180.0) % 360.0 - 180.0) * np.cos(np.radians(dec)), dec - truth[1]
+    )
     return float(off.max() / np.sqrt(abs(np.linalg.det(wcs.wcs.cd))))
 
 

@@ -5,8 +5,6 @@ from functools import cached_property
 
 import numpy as np
 
-from skydelta.errors import CorruptFileError, UnsupportedError
-
 
 @dataclass(frozen=True)
 class TransformPoint2ToPoint2:
@@ -20,8 +18,6 @@ class TransformPoint2ToPoint2:
 
     Raises
     ------
-    UnsupportedError
-        On use, if starlink-pyast is not installed.
     CorruptFileError
         On use, if the text is not that of a mapping.
     """
@@ -30,17 +26,17 @@ class TransformPoint2ToPoint2:
 
     @cached_property
     def _mapping(self):
-        try:
-            from starlink import Ast
-        except ImportError as error:
-            msg = f"a TransformPoint2ToPoint2 needs the package starlink-pyast ({error})"
-            raise UnsupportedError(msg) from error
-        start = self.text.find("Begin")
-        mapping = Ast.Channel(self.text[max(start, 0) :].splitlines()).read()
-        if not isinstance(mapping, Ast.Mapping):
-            msg = f"a TransformPoint2ToPoint2 holds no AST mapping but {self.text[:40]!r}"
+        from skydelta.errors import CorruptFileError
+        from skydelta.lsst.ast_text import read_object
+
+        mapping = read_object(self.text[max(self.text.find("Begin"), 0) :])
+        if (getattr(mapping, "Nin", 0), getattr(mapping, "Nout", 0)) != (2, 2):
+            msg = f"a TransformPoint2ToPoint2 holds an AST {mapping.Class}, no mapping of a plane"
             raise CorruptFileError(msg)
         return mapping
+
+    def __getstate__(self):
+        return {"text": self.text}  # AST's objects cannot be pickled
 
     def forward(self, x, y):
         """Target positions of source positions; NaN where there are none."""

@@ -1,4 +1,4 @@
-"""Rows of CoaddInputs: two catalogues of exposures (afw: image/CoaddInputs.cc, table/Exposure.cc)."""
+"""Rows of CoaddInputs: two catalogues of exposures (afw: CoaddInputs.cc, table/Exposure.cc)."""
 
 import numpy as np
 

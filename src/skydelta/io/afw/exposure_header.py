@@ -27,7 +27,7 @@ def primary_header(exposure, info, version, ids):
     for key, value in exposure.meta.items():
         header[key] = value
     header["CREATOR"] = (CREATOR, "what wrote this file, in the shape of lsst.afw")
-    header["EXPINFO_V"] = (version, "version of the exposure's format")
+    header[_card("EXPINFO_V")] = (version, "version of the exposure's format")
     header["AR_HDU"] = (5, "HDU (counted from 1) of the archive's index")
     for key, number in ids.items():
         comment = f"archive id of {key}"
@@ -38,7 +38,7 @@ def primary_header(exposure, info, version, ids):
         header["FILTER"] = (exposure.band, "filter")
     if version == 0 and exposure.photo_calib is not None:
         fluxmag0, error = _flux_of_magnitude_0(exposure.photo_calib)
-        header["FLUXMAG0"], header["FLUXMAG0ERR"] = (fluxmag0, "counts of AB magnitude 0"), error
+        header["FLUXMAG0"], header[_card("FLUXMAG0ERR")] = fluxmag0, error
     detector = info.detector
     if detector is not None:
         header["DETNAME"], header["DETSER"] = detector.name, detector.serial

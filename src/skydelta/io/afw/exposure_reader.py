@@ -124,12 +124,12 @@ def _meta(cards, info):
     """Cards that go with the exposure: all of our own files, a few of the stack's."""
     if _is_ours(cards):
         header = cards.maps[0]
-        known = {*OWN_CARDS, *_STRUCTURAL, *VISIT_CARDS}
+        known = {*OWN_CARDS, *_STRUCTURAL, *VISIT_CARDS}.difference(_KEPT_CARDS)
         meta = {key: header[key] for key in header if key not in known and not _is_id(key)}
     else:
         meta = {key: cards[key] for key in _KEPT_CARDS if cards.get(key) not in (None, "")}
         if info.filter_label is not None and info.filter_label.physical:
-            meta["PHYSFILT"] = (info.filter_label.physical, "filter, as the image names it")
+            meta["PHYSFILT"] = info.filter_label.physical
         if np.isfinite(info.visit_info.boresight_airmass):
             meta["AIRMASS"] = info.visit_info.boresight_airmass
     if info.visit_info.tai_ns is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from skydelta.errors import InputError, NoWcsError
 from skydelta.io.wcs import repaired_header, wcs_from_header
 from skydelta.lsst.sip_fit import fit_tan_sip
-from skydelta.lsst.sky_wcs import FitsSkyWcs
+from skydelta.lsst.sky_wcs import AstSkyWcs, FitsSkyWcs
 
 SAME_MAS = 1.0
 """Header and archive are one WCS if they agree to this."""
@@ -52,7 +52,7 @@ def exposure_wcs(header, archive, number, xy0):
     try:
         sky_wcs = archive.load(number) if archive is not None else None
         if from_header is None:
-            return *_from_archive(sky_wcs, shape, xy0, notes),
+            return (*_from_archive(sky_wcs, shape, xy0, notes),)
         if sky_wcs is None:
             return from_header, None, notes
         offset = largest_offset(from_header, sky_wcs, shape, xy0)
@@ -106,7 +106,11 @@ def largest_offset(wcs, sky_wcs, shape, xy0):
     """
     x, y = (np.linspace(-0.5, n - 0.5, _NODES) for n in (shape[1], shape[0]))
     x, y = (a.ravel() for a in np.meshgrid(x, y))
-    ra, dec = wcs.all_pix2world(x, y, 0)
+    same_frame = wcs.wcs.radesys in ("", "ICRS") or isinstance(sky_wcs, FitsSkyWcs)
+    if same_frame:
+        ra, dec = wcs.all_pix2world(x, y, 0)
+    else:  # AST's are all ICRS, from which FK5 differs by some 20 mas
+        ra, dec = AstSkyWcs.from_fits(wcs).pixel_to_sky(x, y)
     ra_too, dec_too = sky_wcs.pixel_to_sky(x + xy0[0], y + xy0[1])
     d_ra = ((ra - ra_too + 180.0) % 360.0 - 180.0) * np.cos(np.radians(dec))
     offset = np.hypot(d_ra, dec - dec_too).max() * _MAS_PER_DEG

@@ -28,9 +28,7 @@ def read_chebyshev(archive, number):
     """The ChebyshevBoundedField of object `number`; coefficients are ordered by y, then x."""
     row = archive.row(number)
     coefficients = np.array(row["coefficients"], float).ravel()
-    return ChebyshevBoundedField(
-        coefficients.reshape(-1, int(row["order_x"]) + 1), read_bbox(row)
-    )
+    return ChebyshevBoundedField(coefficients.reshape(-1, int(row["order_x"]) + 1), read_bbox(row))
 
 
 def write_chebyshev(archive, field):

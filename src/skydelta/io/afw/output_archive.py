@@ -175,12 +175,15 @@ _ANGLES = {
 }
 """Columns that afw declares as angles; all are in rad."""
 
-_ARRAYS = {"coefficients", "image", "amplitudes", "components", "spatialfunctions"}
+_ARRAYS = {
+    *("coefficients", "image", "amplitudes", "components", "spatialfunctions"),
+    *("group", "degree", "basis", "coeff", "_size", "_comp", "_context_first", "_context_second"),
+}
 """Columns that are arrays even where they have one element."""
 
 
 def _as_array(values, form):
-    if form[0] not in "PQ":
+    if form.lstrip("1")[0] not in "PQ":
         return np.array(values)
     array = np.empty(len(values), object)
     for i, value in enumerate(values):

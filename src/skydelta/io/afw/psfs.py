@@ -4,7 +4,7 @@ import numpy as np
 
 from skydelta.errors import BadPsfError, CorruptFileError, UntrustedError
 from skydelta.io.afw.output_archive import Catalog
-from skydelta.io.afw.rows import array_column, point, point_columns
+from skydelta.io.afw.rows import array_column, load, point, point_columns
 
 _ALGORITHMS = "lsst.meas.algorithms"
 
@@ -107,13 +107,16 @@ def read_warped(archive, number):
     from skydelta.lsst.warped_psf import WarpedPsf
 
     row = archive.row(number)
-    names = "psfIndex", "transformIndex", "controlIndex"
-    parts = [archive.load(row[name]) for name in names]
-    for name, part in zip(names, parts, strict=True):
+    parts = {
+        "psf": load(archive, row["psfIndex"], "images", "PSF"),
+        "transform": load(archive, row["transformIndex"], "inverse", "mapping of pixels"),
+        "control": load(archive, row["controlIndex"], "cache_size", "WarpingControl"),
+    }
+    for name, part in parts.items():
         if part is None:
-            msg = f"the WarpedPsf, archive object {number}, lacks its {name[:-5]}"
+            msg = f"the WarpedPsf, archive object {number}, lacks its {name}: the file is damaged"
             raise BadPsfError(msg)
-    return WarpedPsf(*parts)
+    return WarpedPsf(**parts)
 
 
 def write_warped(archive, psf):

@@ -4,7 +4,7 @@ import numpy as np
 
 from skydelta.errors import CorruptFileError
 from skydelta.io.afw.output_archive import Catalog
-from skydelta.io.afw.rows import optional, point, point_columns
+from skydelta.io.afw.rows import load, optional, point, point_columns
 
 _WEIGHTS = "weight"
 
@@ -24,10 +24,13 @@ def read_coadd(archive, number):
             msg = f"the CoaddPsf, archive object {number}, has no rows: the file is damaged"
             raise CorruptFileError(msg)
         *rows, last = catalogs[0]
-        return CoaddPsf(archive.load(last["wcs"]), [_input(archive, row) for row in rows])
+        return CoaddPsf(
+            load(archive, last["wcs"], "sky_to_pixel", "WCS"),
+            [_input(archive, row) for row in rows],
+        )
     head = archive.row(number, 0)
     return CoaddPsf(
-        coadd_wcs=archive.load(head["coaddwcs"]),
+        coadd_wcs=load(archive, head["coaddwcs"], "sky_to_pixel", "WCS"),
         inputs=[_input(archive, row) for row in archive.rows(number, 1)],
         average_position=point(head, "avgpos"),
         warping_kernel=str(head["warpingkernelname"]).strip(),
@@ -39,11 +42,11 @@ def _input(archive, row):
     from skydelta.lsst.coadd_psf import CoaddPsfInput
 
     return CoaddPsfInput(
-        psf=archive.load(row["psf"]),
-        wcs=archive.load(row["wcs"]),
+        psf=load(archive, row["psf"], "images", "PSF"),
+        wcs=load(archive, row["wcs"], "sky_to_pixel", "WCS"),
         weight=float(row[_WEIGHTS]),
         bbox=(*point(row, "bbox_min"), *point(row, "bbox_max")),
-        valid_polygon=archive.load(optional(row, "validPolygon", 0)),
+        valid_polygon=load(archive, optional(row, "validPolygon", 0), "contains", "polygon"),
         id=int(row["id"]),
         goodpix=optional(row, "goodpix"),
         tract=optional(row, "tract"),
@@ -73,7 +76,7 @@ def write_coadd(archive, psf):
         "photoCalib": ("J", none),
         "apCorrMap": ("J", none),
         "validPolygon": ("J", [archive.save(one.valid_polygon) for one in inputs]),
-        **{name: ("J", none) for name in _EMPTY[2:]},
+        **dict.fromkeys(_EMPTY[2:], ("J", none)),
         "id": ("K", [one.id for one in inputs]),
     }
     corners = np.array([one.bbox for one in inputs]).T

@@ -4,7 +4,7 @@ import numpy as np
 
 from skydelta.errors import CorruptFileError, UnsupportedError
 from skydelta.io.afw.output_archive import Catalog
-from skydelta.io.afw.rows import array_column, point, point_columns
+from skydelta.io.afw.rows import array_column, load, point, point_columns
 
 _MATH = "lsst.afw.math"
 
@@ -14,8 +14,8 @@ def read_kernel_psf(archive, number):
     from skydelta.lsst import kernel_psf
 
     row = archive.row(number)
-    kernel = archive.load(row["kernel"])
-    if not hasattr(kernel, "images"):
+    kernel = load(archive, row["kernel"], "box", "kernel")
+    if kernel is None:
         msg = f"the {archive.class_name(number)}, archive object {number}, has no kernel"
         raise CorruptFileError(msg)
     kind = getattr(kernel_psf, archive.class_name(number))
@@ -50,10 +50,12 @@ def read_linear_combination(archive, number):
     from skydelta.lsst.kernel_psf import LinearCombinationKernel
 
     row = archive.row(number)
-    components = tuple(archive.load(k) for k in np.atleast_1d(row["components"]))
+    components = tuple(load(archive, k, "box", "kernel") for k in np.atleast_1d(row["components"]))
     amplitudes = functions = None
     if "spatialfunctions" in row.array.names:
-        functions = tuple(archive.load(k) for k in np.atleast_1d(row["spatialfunctions"]))
+        functions = tuple(
+            load(archive, k, "__call__", "function") for k in np.atleast_1d(row["spatialfunctions"])
+        )
     else:
         amplitudes = tuple(np.atleast_1d(row["amplitudes"]).tolist())
     if any(part is None for part in (*components, *(functions or ()))):
@@ -91,7 +93,7 @@ def read_analytic(archive, number):
             "position, which this version cannot evaluate: give a PSF file"
         )
         raise UnsupportedError(msg)
-    function = archive.load(row["kernelfunction"])
+    function = load(archive, row["kernelfunction"], "__call__", "function")
     if function is None:
         msg = f"the AnalyticKernel, archive object {number}, has no function"
         raise CorruptFileError(msg)

@@ -5,6 +5,35 @@ import numpy as np
 from skydelta.errors import CorruptFileError
 
 
+def load(archive, number, method, what):
+    """An object of an archive that must have a method; None for number 0.
+
+    Parameters
+    ----------
+    archive
+        InputArchive.
+    number
+        Of the object.
+    method
+        Name of one of its methods.
+    what
+        What it should be, for the message.
+
+    Raises
+    ------
+    CorruptFileError
+        If it is something else.
+    """
+    thing = archive.load(number)
+    if thing is not None and not hasattr(thing, method):
+        msg = (
+            f"archive object {number} is a {archive.class_name(number)}, but is used as a {what}: "
+            "the file is damaged"
+        )
+        raise CorruptFileError(msg)
+    return thing
+
+
 def point(row, name):
     """The two values (x, y) of a point field.
 

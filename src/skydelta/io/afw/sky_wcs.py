@@ -21,7 +21,7 @@ def read_sky_wcs(archive, number):
 
 def _ast_text(stored, number):
     """AST's text without the words before it: version, class, whether there is an approximation."""
-    words = stored.decode("latin-1").split(maxsplit=3)
+    words = stored.decode("latin-1").split(" ", 3)
     if len(words) < 4 or words[1] != "SkyWcs":
         msg = f"archive object {number}: its text is not that of a SkyWcs"
         raise CorruptFileError(msg)
