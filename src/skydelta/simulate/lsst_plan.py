@@ -1,7 +1,6 @@
 """A survey on LSST's rings skymap, planned before a pixel is drawn.
 
-The field lies where three tracts meet. The template's inputs are visits of their own, turned and
-dithered against each other and against the exposures.
+The field lies where three tracts meet; `lsst_inputs` plans what the templates are made of.
 """
 
 from dataclasses import dataclass, replace
@@ -9,13 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from skydelta.lsst.polygon import Polygon
-from skydelta.lsst.psfex_psf import PsfexPsf
-from skydelta.lsst.sky_wcs import AstSkyWcs
-from skydelta.simulate.astrometry import moved_origin, outline, tan_wcs
-from skydelta.simulate.optics import make_psf
+from skydelta.simulate.astrometry import moved_origin, outline
+from skydelta.simulate.lsst_inputs import MARGIN_PX, seen_from, template_inputs
 from skydelta.simulate.psfex_optics import PIXSTEP, WIDTH, psfex_model
-from skydelta.simulate.sky import rng_for
 from skydelta.simulate.survey import nominal_conditions, plan_pointings
 from skydelta.skymap import PlainPatches, RingsSkyMap, SkyMapConfig
 
@@ -27,70 +22,8 @@ SMALL_DC2 = SkyMapConfig(120, 0.2, 1 / 60, PlainPatches((600, 600), 50))
 """The skymap of DC2, its tracts cut into small patches."""
 
 CORNER_OF_TRACT = 4639
-_MARGIN_PX = 150
-"""px of sky about the exposures; the coadds reach 60 of them."""
-
 _OVERLAP_MARGIN_ARCSEC = 2.0
 """10 px: patches this close to an exposure count, as in LSST's own mapping."""
-
-_FIRST_INPUT_VISIT = 190001
-
-# Inputs of a template: visit, detector, middle (in units of the field's radius), size (the same),
-# rotation in deg, weight. The first, without a size, covers all patches; the others end within the
-# field.
-_INPUTS = (
-    (0, 90, (0.0, 0.0), None, 12.0, 1.0),
-    (1, 91, (-0.55, 0.1), (1.0, 1.7), 47.0, 0.8),
-    (1, 92, (0.5, 0.1), (1.0, 1.7), 47.0, 0.8),
-    (2, 93, (0.2, -0.4), (1.5, 1.4), -33.0, 0.6),
-)
-_CUT = 0.15
-"""Part of each side that the valid polygon of an input loses at every corner."""
-
-
-@dataclass(frozen=True)
-class TemplateInput:
-    """An image that went into the coadds.
-
-    Parameters
-    ----------
-    visit, detector, band
-        What it was.
-    wcs
-        astropy WCS.
-    shape
-        (ny, nx).
-    psf
-        PsfexPsf on its pixels.
-    weight
-        In the coadds.
-    polygon
-        Polygon of its valid pixels.
-    """
-
-    visit: int
-    detector: int
-    band: str
-    wcs: object
-    shape: tuple
-    psf: PsfexPsf
-    weight: float
-    polygon: Polygon
-
-    @property
-    def id(self):
-        """Visit and detector in one number, LSSTCam's way: 1000 detectors to a visit."""
-        return self.visit * 1000 + self.detector
-
-    @property
-    def bbox(self):
-        """(x_min, y_min, x_max, y_max), inclusive."""
-        return 0, 0, self.shape[1] - 1, self.shape[0] - 1
-
-    @cached_property
-    def sky_wcs(self):
-        """AstSkyWcs of the same."""
-        return AstSkyWcs.from_fits(self.wcs)
 
 
 @dataclass(frozen=True)
@@ -122,7 +55,7 @@ class Window:
 
     @cached_property
     def wcs(self):
-        """astropy WCS of the window's own pixels."""
+        """The astropy WCS of the window's own pixels."""
         return moved_origin(self.tract.wcs, *self.bbox[:2])
 
     def slices(self, patch):
@@ -196,9 +129,9 @@ class LsstPlan:
     @cached_property
     def field(self):
         """The Grid, north up, of all the sky that is drawn."""
-        wcs, corners = _seen_from(self.centre, self.images)
-        low = np.floor(corners.min(axis=1)) - _MARGIN_PX
-        high = np.ceil(corners.max(axis=1)) + _MARGIN_PX
+        wcs, corners = seen_from(self.centre, self.images)
+        low = np.floor(corners.min(axis=1)) - MARGIN_PX
+        high = np.ceil(corners.max(axis=1)) + MARGIN_PX
         nx, ny = (high - low).astype(int) + 1
         return Grid(moved_origin(wcs, *low), (int(ny), int(nx)))
 
@@ -254,67 +187,19 @@ def plan_lsst_survey(
     )
     pointings = [replace(p, psf=psfex_model(p.psf, p.shape, **model)) for p in pointings]
     images = [(p.wcs, p.shape) for p in pointings]
-    aligned_to = skymap.find_tract(*centre) if aligned_inputs else None
+    patches = skymap.config.patches
     inputs = {
-        band: _template_inputs(
-            seed, band, k, skymap, centre, images, fwhm_template, model, aligned_to
+        band: template_inputs(
+            seed=seed,
+            band=band,
+            number=number,
+            centre=centre,
+            images=images,
+            patch_size=max(patches.inner) + 2 * patches.border,
+            fwhm=fwhm_template,
+            model=model,
+            aligned_to=skymap.find_tract(*centre) if aligned_inputs else None,
         )
-        for k, band in enumerate(nominal)
+        for number, band in enumerate(nominal)
     }
     return LsstPlan(skymap, pointings, nominal, inputs, centre)
-
-
-def _template_inputs(seed, band, number, skymap, centre, images, fwhm, model, aligned_to):
-    """The TemplateInputs of a band; on the pixels of tract `aligned_to`, if one is given."""
-    _, corners = _seen_from(centre, images)
-    radius = np.hypot(*corners).max() + _MARGIN_PX
-    patches = skymap.config.patches
-    # A patch that touches an exposure reaches by its diagonal beyond it; sources, by a margin.
-    everything = 2 * (radius + 1.5 * max(patches.inner) + 3 * patches.border + 2 * _MARGIN_PX)
-    inputs = []
-    for offset, detector, middle, size, rotation, weight in _INPUTS:
-        visit = _FIRST_INPUT_VISIT + 10 * number + offset
-        rng = rng_for(seed, "input", visit, detector)
-        nx, ny = (int(side * radius) for side in size or (everything / radius,) * 2)
-        north_up = tan_wcs(*centre, (0.0, 0.0))
-        ra, dec = map(float, north_up.all_pix2world(middle[0] * radius, middle[1] * radius, 0))
-        wcs = tan_wcs(ra, dec, ((nx - 1) / 2, (ny - 1) / 2), rotation)
-        if aligned_to is not None:
-            x, y = aligned_to.sky_to_pixel(ra, dec)
-            wcs = moved_origin(aligned_to.wcs, round(float(x)) - nx // 2, round(float(y)) - ny // 2)
-        # All seeings within 1 %: where an input ends, the coadds' PSF changes by little.
-        seeing = fwhm * rng.uniform(0.99, 1.01)
-        inputs.append(
-            TemplateInput(
-                visit=visit,
-                detector=detector,
-                band=band,
-                wcs=wcs,
-                shape=(ny, nx),
-                psf=psfex_model(make_psf(rng, (ny, nx), seeing), (ny, nx), **model),
-                weight=weight,
-                polygon=_octagon(nx, ny, 0.0 if offset == 0 else _CUT),
-            )
-        )
-    return tuple(inputs)
-
-
-def _octagon(nx, ny, cut):
-    """The box of an image without its corners."""
-    x0, y0, x1, y1 = -0.5, -0.5, nx - 0.5, ny - 0.5
-    dx, dy = cut * nx, cut * ny
-    if not cut:
-        return Polygon(((x0, y0), (x1, y0), (x1, y1), (x0, y1)))
-    return Polygon(
-        (
-            *((x0 + dx, y0), (x1 - dx, y0), (x1, y0 + dy), (x1, y1 - dy)),
-            *((x1 - dx, y1), (x0 + dx, y1), (x0, y1 - dy), (x0, y0 + dy)),
-        )
-    )
-
-
-def _seen_from(centre, images):
-    """A WCS about `centre`, north up, and the corners of images on it, (2, n) px from there."""
-    wcs = tan_wcs(*centre, (0.0, 0.0))
-    corners = [wcs.all_world2pix(*outline(*image), 0) for image in images]
-    return wcs, np.concatenate([np.array(one) for one in corners], axis=1)

@@ -86,7 +86,7 @@ class NativeWriter:
         self.psf_nodes = psf_nodes
         self._exposures, self._coadds = [], []
 
-    def add_exposure(self, pointing, exposure, sky, seed):  # noqa: ARG002 (as Gen2Writer's)
+    def add_exposure(self, pointing, exposure, sky, seed):
         """Write an exposure."""
         visit, detector, band = pointing.visit, pointing.detector, pointing.band
         name = f"exposures/exposure_{visit}_{band}_{detector:03d}.fits"
@@ -100,7 +100,7 @@ class NativeWriter:
         self._write(name, exposure)
         self._coadds.append(f'{tract},"{px},{py}",{band},{name}')
 
-    def finish(self, plan, truth):  # noqa: ARG002 (as Gen2Writer's)
+    def finish(self, plan, truth):
         """Write the three tables."""
         write_csv(self.root / "exposures.csv", "visit,detector,band,path", self._exposures)
         write_csv(self.root / "coadds.csv", "tract,patch,band,path", self._coadds)
