@@ -77,7 +77,8 @@ variance_from
         side all the same), bands, shape, centre (deg; default where the tracts 4639, 4640 and one
         south of them meet), rotation_deg, fwhm_science, fwhm_template, zero_point as of
         `simulate_survey`; skymap, a SkyMapConfig; psf_degree and psf_pixstep of the PSFEx models;
-        aligned_inputs, whether the template's inputs lie on the tract's own pixels.
+        aligned_inputs, whether the template's inputs all cover everything and lie on the pixels of
+        the centre's tract: the coadds' PSF is then as smooth as theirs.
 
     Returns
     -------

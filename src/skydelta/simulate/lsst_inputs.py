@@ -102,7 +102,8 @@ def template_inputs(
     model
         Keyword arguments of skydelta.simulate.psfex_optics.psfex_model.
     aligned_to
-        skydelta.skymap.Tract on whose pixels the inputs lie, shifted by whole ones; None: turned.
+        skydelta.skymap.Tract on whose pixels all inputs lie, shifted by whole ones, all of them as
+        large as the first; None for turned ones that end within the field.
 
     Returns
     -------
@@ -116,7 +117,10 @@ def template_inputs(
     for offset, detector, middle, size, rotation, weight in _INPUTS:
         visit = _FIRST_INPUT_VISIT + 10 * number + offset
         rng = rng_for(seed, "input", visit, detector)
-        nx, ny = (int(side * radius) for side in size or (everything / radius,) * 2)
+        if size is None or aligned_to is not None:
+            nx = ny = int(everything)
+        else:
+            nx, ny = (int(side * radius) for side in size)
         north_up = tan_wcs(*centre, (0.0, 0.0))
         ra, dec = map(float, north_up.all_pix2world(middle[0] * radius, middle[1] * radius, 0))
         wcs = tan_wcs(ra, dec, ((nx - 1) / 2, (ny - 1) / 2), rotation)
@@ -134,7 +138,7 @@ def template_inputs(
                 shape=(ny, nx),
                 psf=psfex_model(make_psf(rng, (ny, nx), seeing), (ny, nx), **model),
                 weight=weight,
-                polygon=_octagon(nx, ny, 0.0 if offset == 0 else _CUT),
+                polygon=_octagon(nx, ny, 0.0 if nx == int(everything) else _CUT),
             )
         )
     return tuple(inputs)
