@@ -22,6 +22,7 @@ include: "workflow/rules/measure.smk"
 include: "workflow/rules/calibrate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/efficiency.smk"
+include: "workflow/rules/export.smk"
 
 
 rule all:
@@ -31,3 +32,4 @@ rule all:
         "results/catalogue/diaSources.parquet",
         "results/report.html",
         statuses(),
+        exports(),

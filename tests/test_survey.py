@@ -8,6 +8,7 @@ from scenes import make_exposure, tan_wcs, white_noise
 
 from skydelta.configuration import merged
 from skydelta.errors import MissingFileError, TableError
+from skydelta.fingerprint import modules_of
 from skydelta.io.native import write_exposure
 from skydelta.survey import demo_table, load_survey, located, simulation_options
 
@@ -136,6 +137,14 @@ class TestRepository:
         chosen["repository"]["calexp"] = "empty"
         with pytest.raises(MissingFileError, match=r"empty .* is no LSST gen2 repository"):
             load_survey({**chosen, **located(chosen, [tmp_path])})
+
+
+def test_overlaps_do_not_depend_on_what_reads_images():
+    """An edit in a reader or a stage must not find all the overlaps anew."""
+    root = Path(__file__).resolve().parents[1]
+    modules = modules_of(root / "workflow" / "scripts" / "overlap.py")
+    assert "skydelta.repository.rows" in modules
+    assert not {"skydelta.repository.readers", "skydelta.detect", "skydelta.io.reader"} & set(modules)
 
 
 class TestDemo:

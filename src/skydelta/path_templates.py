@@ -63,6 +63,8 @@ class Dataset:
     def path(self, data_id):
         """The path below the root of a file, by LSSTCam's names of rafts and sensors.
 
+        An identifier may name its raft and sensor itself.
+
         Raises
         ------
         ValueError
@@ -234,7 +236,7 @@ def _value(field, text):
 def _text_fields(fields, data_id):
     """Values for str.format of the given fields; raft and sensor from the detector."""
     known = _texts(data_id)
-    if "raft" in fields or "sensor" in fields:
+    if ("raft" in fields or "sensor" in fields) and "raft" not in known:
         known["raft"], known["sensor"] = raft_and_sensor(data_id["detector"])
     return {field: known[field] for field in fields}
 

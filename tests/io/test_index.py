@@ -1,5 +1,7 @@
 """Tables from folders, and the command that makes them."""
 
+import shutil
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -84,7 +86,8 @@ def test_lsst_repositories(tmp_path):
 
 def test_detectors_by_name(tmp_path):
     image(tmp_path / "a.fits", VISIT=1, DETNAME="R20_S21", FILTER="i")
-    image(tmp_path / "calexp_17_i-det080.fits", IDNUM=17, DETSER="1_53", FILTER="i")
+    afw = {"AR_HDU": 5, "EXPID": 17080, "IDNUM": 17}
+    image(tmp_path / "calexp_17_i-det080.fits", **afw, DETSER="1_53", FILTER="i")
     rows = index_folders([tmp_path]).exposures
     assert [(row["visit"], row["detector"]) for row in rows] == [(1, 79), (17, 80)]
 
@@ -119,6 +122,13 @@ def test_version(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--version"])
     assert __version__ in capsys.readouterr().out
+
+
+def test_real_hsc_exposure(shared_data, tmp_path):
+    """Its EXPID is visit * 200 + detector; EXP-ID names the visit alone."""
+    shutil.copy(shared_data / "lsst_format" / "REAL_obs_base_calexp_HSC.fits.gz", tmp_path)
+    row = index_folders([tmp_path]).exposures[0]
+    assert (row["visit"], row["detector"], row["band"]) == (904010, 4, "HSC-I")
 
 
 def test_real_folder(shared_data):

@@ -242,6 +242,8 @@ def test_headers_answer_where_there_is_no_mapping(calexps, coadds):
         ID,
     ]
     assert repo.find_exposures(tract=4639, patch=(0, 0), band="i") == [ID]
+    with pytest.raises(MissingFileError, match="no sky map and no coadd in i: name a repository"):
+        Repository(calexps).find_coadds(visit=1013665, detector=79)
     with pytest.raises(MissingFileError, match="no sky map and no coadd of tract 1, patch 2,3"):
         repo.find_exposures(tract=1, patch=(2, 3))
 

@@ -78,6 +78,14 @@ def test_dry_run_shows_the_files_of_the_repository(snakemake, roots, config_file
         assert all(re.search(rf"/deepCoadd/{band}/\d+/\d,\d\.fits,?$", path) for path in paths)
 
 
+def test_export_is_an_option(snakemake, roots, config_file, tmp_path):
+    choices = {"repository": {"calexp": str(roots["calexp"])}, "output": {"lsst": True}}
+    choices["repository"]["coadd"] = str(roots["deepCoadd"])
+    run = snakemake("-n", "--configfile", config_file(choices), directory=tmp_path)
+    assert run.jobs["export"] == 2
+    assert run.jobs["export_root"] == 1
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

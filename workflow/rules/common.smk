@@ -120,6 +120,14 @@ def star_catalogue():
     return [PATHS["star_catalogue"]] if PATHS["star_catalogue"] else []
 
 
+def exports():
+    """What tells that an exposure is in the LSST repository of results, if there is to be one."""
+    if not config["output"]["lsst"]:
+        return []
+    exported = per_exposure("results/lsst/exported/{visit}-{band}-det{detector}.json")
+    return ["results/lsst/repositoryCfg.yaml", *exported]
+
+
 def more_memory(base):
     """Resource function: `base` MB, and as much again for each retry."""
     return lambda wildcards, attempt: base * attempt

@@ -25,7 +25,11 @@ _SIDE_FILES = (
 )
 """Kind, what tells it in a file name, and what the image has in its place."""
 
-_VISIT_CARDS = ("VISIT", "EXPNUM", "EXPID", "EXPOSURE", "IDNUM", "RUNNUM")
+_VISIT_CARDS = ("VISIT", "EXPNUM", "EXPID", "EXPOSURE")
+_AFW_VISIT_CARDS = ("VISIT", "EXPNUM", "IDNUM", "RUNNUM", "EXPID")
+"""In afw files EXPID may hold the detector, too, as visit * 200 + detector of HSC does."""
+
+_HSC_VISIT = re.compile(r"HSC([A-Z])(\d{6})00", re.ASCII)
 _DETECTOR_CARDS = ("DETECTOR", "CCDNUM", "CCD", "CCDID", "DET-ID", "DETNUM")
 _COADDS = ("deepCoadd", "deepCoadd_calexp")
 _DETECTOR_NAME_CARDS = ("DETNAME", "CHIPID")
@@ -196,7 +200,7 @@ def _plain_name(stem):
 
 def _exposure_row(path, side, header, index):
     _, named = gen2_name(path)
-    visit = named.get("visit", _integer(header, _VISIT_CARDS))
+    visit = named.get("visit", _visit(header))
     detector = named.get("detector", _detector(header, path))
     band = named["band"] if named else _band(header, path, index.notes)
     if detector is None:
@@ -239,6 +243,14 @@ def _gen2_coadd_row(path, side, dataset, data_id, index):
     if note not in index.notes:
         index.notes.append(note)
     return None
+
+
+def _visit(header):
+    """A visit's number, or None."""
+    hsc = _HSC_VISIT.fullmatch(str(header.get("EXP-ID", "")).strip())
+    if hsc:
+        return 1_000_000 * (ord(hsc[1]) - ord("A")) + int(hsc[2])
+    return _integer(header, _AFW_VISIT_CARDS if "AR_HDU" in header else _VISIT_CARDS)
 
 
 def _detector(header, path):

@@ -42,6 +42,14 @@ def read_sources(path):
         return _columns_of(hdul["SOURCES"])
 
 
+def read_sources_table(path):
+    """The same as an astropy Table with units."""
+    from astropy.table import Table
+
+    with open_product(path) as hdul:
+        return Table.read(hdul["SOURCES"])
+
+
 def _columns_of(hdu):
     data = hdu.data
     native = {}

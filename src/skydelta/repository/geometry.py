@@ -39,6 +39,12 @@ def find_coadds(repository, visit, detector, band):
         return [(tract, patch, band) for tract, patch in patches_under(skymap, footprint)]
     exposure = ExposureRow(visit, detector, band, str(path))
     coadds, footprints = _coadds_of_headers(repository, band=band)
+    if not coadds:
+        msg = (
+            f"{repository.root} holds no tracts_mapping.sqlite3 that knows visit {visit}, no sky "
+            f"map and no coadd in {band}: name a repository of coadds, coadd=..."
+        )
+        raise MissingFileError(msg)
     overlaps = find_overlaps(
         [exposure], coadds, {**footprints, exposure.path: footprint}, margin_px=MARGIN_PX
     )

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 from skydelta.errors import CorruptFileError, InputError, MissingFileError, UnsupportedError
 from skydelta.lsst import gen2
@@ -112,28 +113,46 @@ def _refuse_failed(path):
 
 
 def _read_image(path):
-    from astropy.io import fits
+    from skydelta.io.products import read_image
 
-    from skydelta.io.native import read_native
-
-    with fits.open(path, memmap=False) as hdul:
-        return read_native(hdul)
+    return read_image(path)
 
 
-def _read_difference(path):
-    """A difference; what detection marked is in its mask if there is a footprint file beside it."""
-    from skydelta.detect import mask_with_planes
-    from skydelta.io.detections import read_detections
+def read_difference(path, footprints=None):
+    """A difference; what detection marked is in its mask if there is a footprint file beside it.
+
+    Parameters
+    ----------
+    path
+        Of the difference.
+    footprints
+        Of the detections; None for the file of the usual name beside it, if there is one.
+
+    Raises
+    ------
+    StageFailure
+        If the difference stands for one, or the footprints named do.
+    """
     from skydelta.io.outcome import StageFailure
 
     difference = _read_image(path)
+    if footprints is not None:
+        return _marked(difference, footprints)
+    path = Path(path)
     footprints = path.with_name(path.name.replace("diffexp_", "footprints_", 1))
     if not footprints.exists():
         return difference
     try:
-        detections = read_detections(footprints)
+        return _marked(difference, footprints)
     except StageFailure as failure:  # a failed detection leaves the difference itself as it is
         return difference.noted(f"{failure.stage} failed: {failure}")
+
+
+def _marked(difference, footprints):
+    from skydelta.detect import mask_with_planes
+    from skydelta.io.detections import read_detections
+
+    detections = read_detections(footprints)
     return difference.replace(mask=mask_with_planes(difference.mask, detections))
 
 
@@ -170,7 +189,7 @@ def _read_parquet(path):
 
 _OWN = {
     stores.RESULT: _read_image,
-    stores.DIFFERENCE: _read_difference,
+    stores.DIFFERENCE: read_difference,
     stores.SOURCES: _read_fits_table,
     stores.DIA_SOURCES: _read_parquet,
 }

@@ -16,8 +16,8 @@ from skydelta.io.footprints import (
     store_cache,
 )
 from skydelta.io.tracts_mapping import mapped_coadds
+from skydelta.repository.files import RepositoryFiles
 from skydelta.repository.geometry import patch_footprint, patches_under, sky_map
-from skydelta.repository.repository import Repository
 from skydelta.selection import Selection
 from skydelta.tables import CoaddRow, ExposureRow
 
@@ -28,7 +28,7 @@ _MOST_NAMED = 12
 
 
 def open_repositories(section):
-    """The Repository that a configuration's section names: exposures, coadds, or both.
+    """The RepositoryFiles that a configuration's section names: exposures, coadds, or both.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def open_repositories(section):
         With calexp, coadd and tracts_mapping, paths or None.
     """
     roots = [root for root in (section["calexp"], section["coadd"]) if root]
-    return Repository(roots[0], parents=roots[1:], tracts_mapping=section["tracts_mapping"])
+    return RepositoryFiles(roots[0], parents=roots[1:], tracts_mapping=section["tracts_mapping"])
 
 
 def chosen_exposures(repository, select):
@@ -48,7 +48,7 @@ def chosen_exposures(repository, select):
     Parameters
     ----------
     repository
-        Repository.
+        RepositoryFiles.
     select
         Values for visit, detector and band, as in the configuration.
 
@@ -85,7 +85,7 @@ def chosen_coadds(repository, dataset, select, exposures, *, cache=None, margin_
     Parameters
     ----------
     repository
-        Repository.
+        RepositoryFiles.
     dataset
         ``deepCoadd`` or ``deepCoadd_calexp``.
     select
