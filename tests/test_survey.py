@@ -144,7 +144,9 @@ def test_overlaps_do_not_depend_on_what_reads_images():
     root = Path(__file__).resolve().parents[1]
     modules = modules_of(root / "workflow" / "scripts" / "overlap.py")
     assert "skydelta.repository.rows" in modules
-    assert not {"skydelta.repository.readers", "skydelta.detect", "skydelta.io.reader"} & set(modules)
+    assert not {"skydelta.repository.readers", "skydelta.detect", "skydelta.io.reader"} & set(
+        modules
+    )
 
 
 class TestDemo:
