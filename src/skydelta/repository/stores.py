@@ -121,7 +121,7 @@ def _store(root):
 
 def _is_gen2(root):
     return any((root / name).exists() or (root / name).is_symlink() for name in gen2.MARKS) or (
-        any(root.glob("deepDiff/v*/R[0-9][0-9]/"))
+        any(root.glob("deepDiff/v*/R*/"))
     )
 
 
