@@ -127,3 +127,14 @@ def tiny_run(snakemake, tiny_config, tmp_path_factory):
     """The tiny survey, run from the simulation to the report."""
     folder = tmp_path_factory.mktemp("tiny")
     return snakemake("--configfile", tiny_config, directory=folder)
+
+
+@pytest.fixture(scope="session")
+def lsst_run(snakemake, lsst_survey, tmp_path_factory):
+    """The simulated LSST repository, run from its root alone as docs/tutorial.md does it."""
+    folder = tmp_path_factory.mktemp("lsst_run")
+    (folder / "sim").symlink_to(lsst_survey.root)
+    text = (ROOT / "docs" / "tutorial.md").read_text()
+    (choices,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (folder / "sim.yaml").write_text(choices)
+    return snakemake("--configfile", folder / "sim.yaml", directory=folder)
