@@ -94,6 +94,12 @@ def _chain(**seeing):
 
 
 @pytest.fixture(scope="session")
+def chain_of():
+    """Chain of any object with `science` and `coadds` as a simulated pair's."""
+    return Chain
+
+
+@pytest.fixture(scope="session")
 def lsst_survey(tmp_path_factory):
     """A simulated LSST repository, one visit of 4 detectors over three tracts, and native twins.
 
