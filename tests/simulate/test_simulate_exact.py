@@ -26,7 +26,7 @@ def survey(tmp_path_factory):
         native=folder / "native",
         native_psf_nodes=2,
         detectors=(94,),
-        shape=(384, 384),
+        shape=(512, 512),
         centre=(56.3033, -30.4959),
         star_density=45,
         event_density=8,
@@ -67,7 +67,11 @@ def chains(survey, chain_of):
 
 def test_templates_are_equal(chains):
     one, other = (chains[name].template.exposure for name in ("lsst", "native"))
-    assert np.array_equal(one.image, other.image)
+    difference = np.abs(one.image - other.image) / np.sqrt(one.variance)
+    # Native headers give the WCS with twelve digits, ours of afw files with all: a pixel in
+    # 10,000 takes the next phase of the resampling kernel's table.
+    assert np.count_nonzero(difference) < 1e-3 * difference.size
+    assert difference.max() < 0.02
     x, y = np.array([3.0, 200.0, 380.0]), np.array([370.0, 180.0, 9.0])
     a, b = one.psf.stamps(x, y), other.psf.stamps(x, y)
     assert np.abs(a - b).max() < FLOAT * a.max()
@@ -78,8 +82,8 @@ def test_detections_and_measurements_are_equal(chains):
     assert len(one["base_PsfFlux_instFlux"]) == len(other["base_PsfFlux_instFlux"]) >= 4
     pairs = {
         "base_PsfFlux_instFlux": "base_PsfFlux_instFluxErr",
-        "base_NaiveCentroid_x": "base_SdssCentroid_xErr",
-        "base_NaiveCentroid_y": "base_SdssCentroid_yErr",
+        "base_NaiveCentroid_x": "base_NaiveCentroid_xErr",
+        "base_NaiveCentroid_y": "base_NaiveCentroid_yErr",
     }
     for value, error in pairs.items():
         assert np.abs((one[value] - other[value]) / one[error]).max() < FLOAT, value
