@@ -20,6 +20,7 @@ include: "workflow/rules/decorrelate.smk"
 include: "workflow/rules/detect.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/calibrate.smk"
+include: "workflow/rules/status.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/efficiency.smk"
 include: "workflow/rules/export.smk"
@@ -31,5 +32,6 @@ rule all:
         "results/overlaps/tracts_mapping.sqlite3",
         "results/catalogue/diaSources.parquet",
         "results/report.html",
+        "results/status/summary.csv",
         statuses(),
         exports(),

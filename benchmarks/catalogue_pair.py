@@ -13,7 +13,8 @@ from scipy.spatial import cKDTree
 
 from skydelta.calibrate import calibrate
 from skydelta.decorrelate import decorrelate
-from skydelta.detect import detect, mask_with_planes
+from skydelta.detect import detect
+from skydelta.detections import mask_with_planes
 from skydelta.local_calibration import local_columns
 from skydelta.mask import UNUSABLE
 from skydelta.matched_template import MatchedTemplate

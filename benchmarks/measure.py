@@ -24,7 +24,8 @@ from astropy.wcs import WCS
 
 from skydelta.blends import add_models
 from skydelta.calibrate import calibrate
-from skydelta.detect import detect, mask_with_planes
+from skydelta.detect import detect
+from skydelta.detections import mask_with_planes
 from skydelta.exposure import Exposure
 from skydelta.local_calibration import local_columns
 from skydelta.mask import Mask

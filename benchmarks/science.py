@@ -35,7 +35,8 @@ import numpy as np
 
 from skydelta.compare.variants import BUILT_IN
 from skydelta.decorrelate import decorrelate
-from skydelta.detect import detect, mask_with_planes
+from skydelta.detect import detect
+from skydelta.detections import mask_with_planes
 from skydelta.matched_template import MatchedTemplate
 from skydelta.measure import measure
 from skydelta.quality import (

@@ -2,13 +2,10 @@ import numpy as np
 import pytest
 from scenes import gaussian, gaussian_stamp, make_exposure, star_field, white_noise
 
-from skydelta.detect import (
-    SOURCE_DTYPE,
-    SPAN_DTYPE,
-    DetectOptions,
-    detect,
-)
+from skydelta.detect import DetectOptions, detect
+from skydelta.detected_sources import SOURCE_DTYPE
 from skydelta.errors import BadSubtractionError
+from skydelta.footprints import SPAN_DTYPE
 from skydelta.mask import UNUSABLE, Mask
 from skydelta.psf import FWHM_PER_SIGMA
 from skydelta.score import score_image
@@ -305,7 +302,7 @@ class TestSampling:
 class TestNoPsf:
     def test_is_marked_and_nothing_else_is_lost(self):
         """Stamps of NaN, and empty ones, on part of the image."""
-        from skydelta.detect import mask_with_planes
+        from skydelta.detections import mask_with_planes
         from skydelta.psf import GridPsf
 
         class Gap(GridPsf):
@@ -350,7 +347,7 @@ class TestArtefacts:
         assert len(blind.sources) == 2
 
     def test_a_source_on_a_trail_stays(self):
-        from skydelta.detect import mask_with_planes
+        from skydelta.detections import mask_with_planes
         from skydelta.simulate.trails import draw_trail
 
         exposure = field((150.0, 150.0, 40.0), (60.0, 230.0, 40.0))
@@ -364,7 +361,7 @@ class TestArtefacts:
         assert len(near(detections.sources, 60, 230)) == 1
 
     def test_planes_of_the_signs(self):
-        from skydelta.detect import mask_with_planes
+        from skydelta.detections import mask_with_planes
 
         detections = detect(
             field(

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scenes import gaussian_stamp, make_exposure, robust_sigma, star_field, white_noise
 
-from skydelta.detect import SOURCE_DTYPE, detect
+from skydelta.detect import detect
+from skydelta.detected_sources import SOURCE_DTYPE
 from skydelta.dipoles import DipoleFits, fit_all_dipoles, positive_peaks, resolve_dipoles
 from skydelta.mask import Mask
 from skydelta.psf import FWHM_PER_SIGMA

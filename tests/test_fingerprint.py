@@ -115,3 +115,35 @@ def test_foreign_and_empty_scripts(tmp_path):
 
 def test_another_model_of_reliability_reruns_what_measures(edited):
     assert edited("data/reliability_v1.json", "\n") == {"measure"}
+
+
+def test_what_is_kept_of_modules_changes_nothing(tree, tmp_path):
+    """The second start parses no module; an edited one it parses again; a damaged store is none."""
+    module = tree / "src" / "skydelta" / "measure.py"
+    path, store = tree / "scripts" / "measure.py", tmp_path / "code.json"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from skydelta import fingerprint as f\n"
+        "parsed, parse = [], f._parsed\n"
+        "f._parsed = lambda path: (parsed.append(path), parse(path))[1]\n"
+        "print(f.fingerprint(*sys.argv[2:]), len(parsed))"
+    )
+
+    def start(*store):
+        command = [sys.executable, "-c", code, str(tree / "src"), str(path), *map(str, store)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        value, parsed = done.stdout.split()
+        return value, int(parsed)
+
+    plain, number = start()
+    assert start(store) == (plain, number)
+    assert number > 30
+    assert start(store) == (plain, 1)  # the script itself
+    text = module.read_text()
+    try:
+        module.write_text(text + "\nNEW = 1\n")
+        assert start(store) == (start()[0], 2)
+        assert start(store)[0] != plain
+    finally:
+        module.write_text(text)
+    store.write_text("{")
+    assert start(store) == (plain, number)

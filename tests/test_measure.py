@@ -5,8 +5,11 @@ import pytest
 from photutils.aperture import CircularAperture, aperture_photometry
 from scenes import gaussian_psf, gaussian_stamp, make_exposure, star_field, white_noise
 
-from skydelta.detect import SOURCE_DTYPE, SPAN_DTYPE, Detections, detect
+from skydelta.detect import detect
+from skydelta.detected_sources import SOURCE_DTYPE
+from skydelta.detections import Detections
 from skydelta.errors import BadPsfError
+from skydelta.footprints import SPAN_DTYPE
 from skydelta.mask import Mask
 from skydelta.measure import APERTURES, MeasureOptions, measure
 from skydelta.psf import FWHM_PER_SIGMA, Psf

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scenes import make_exposure, star_field, white_noise
 
-from skydelta.detect import DetectOptions, detect, mask_with_planes
+from skydelta.detect import DetectOptions, detect
+from skydelta.detections import mask_with_planes
 from skydelta.mask import Mask
 from skydelta.measure import measure
 from skydelta.sky_sources import identity_seed

@@ -7,6 +7,7 @@ import numpy as np
 
 from skydelta.errors import BadImageError
 from skydelta.parallel import map_strips
+from skydelta.splines import CardinalSplines, linear_matrix
 
 _BLOCK = 4
 """Side of the blocks in which sources are looked for, px: about the width of a star."""
@@ -260,16 +261,11 @@ class _CellAxis:
 
     def matrix(self, at, smooth):
         """(len(at), n) float32 interpolation from the cells: spline, or linear and held at ends."""
-        from scipy.interpolate import CubicSpline
-
         if self.n == 1:
             return np.ones((len(at), 1), np.float32)
-        unit = np.eye(self.n)
         if smooth:
-            spline = CubicSpline(self.centres, unit, bc_type="natural")
-            return spline(at).astype(np.float32)
-        columns = [np.interp(at, self.centres, column) for column in unit]
-        return np.stack(columns, axis=1).astype(np.float32)
+            return CardinalSplines(self.centres, natural=True)(at).astype(np.float32)
+        return linear_matrix(self.centres, at).astype(np.float32)
 
 
 def _clipped_in_batches(values, size=64):

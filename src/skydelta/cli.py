@@ -47,6 +47,9 @@ def _parser():
     imported.set_defaults(run=_import_config)
     _add_simulate(commands)
     _add_compare(commands)
+    _add_verify(commands)
+    _add_status(commands)
+    _add_retry(commands)
     return parser
 
 
@@ -61,6 +64,67 @@ def _add_simulate(commands):
     )
     _simulate_options(command.add_argument)
     command.set_defaults(run=_simulate)
+
+
+def _add_verify(commands):
+    """The subcommand ``verify``."""
+    command = commands.add_parser(
+        "verify",
+        help="check every product of a run",
+        description="Open every product under RESULTS: is it whole, are its sums right, do the "
+        "numbers of sources agree, is any exposure missing, did a killed job leave anything? "
+        "A line for each problem; exit status 1 if there is one.",
+    )
+    _add_results(command)
+    command.add_argument(
+        "--quick", action="store_true", help="headers, lengths and numbers of rows only"
+    )
+    command.add_argument(
+        "--delete",
+        action="store_true",
+        help="delete what is damaged and what was made from it, for `snakemake` to make again",
+    )
+    command.set_defaults(run=_verify)
+
+
+def _add_status(commands):
+    """The subcommand ``status``."""
+    command = commands.add_parser(
+        "status",
+        help="how far a run is",
+        description="How many exposures are done, failed and why, running, queued and waiting, and "
+        "the time left. Works from the files of the run, here or on a cluster. Exit status: 0 all "
+        "are ok, 1 some failed, 3 not all are done.",
+    )
+    _add_results(command)
+    command.add_argument(
+        "--watch", type=_positive, metavar="SECONDS", help="again and again until the run is over"
+    )
+    command.add_argument("--list", action="store_true", help="also each failed exposure and why")
+    command.set_defaults(run=_status)
+
+
+def _add_retry(commands):
+    """The subcommand ``retry``."""
+    command = commands.add_parser(
+        "retry",
+        help="have failed exposures tried again",
+        description="Delete the products of failed exposures from the stage that failed on, so "
+        "that the next `snakemake` tries them again. What changed since (a file, an option) it "
+        "tries again by itself.",
+    )
+    _add_results(command)
+    command.add_argument(
+        "--only", nargs="+", default=(), metavar="STATUS", help="only these, such as too_few_stars"
+    )
+    command.add_argument("-n", "--dry-run", action="store_true", help="say what would be deleted")
+    command.set_defaults(run=_retry)
+
+
+def _add_results(command):
+    command.add_argument(
+        "results", nargs="?", default="results", metavar="RESULTS", help="default: results"
+    )
 
 
 def _add_compare(commands):
@@ -181,6 +245,24 @@ def _compare(arguments):
     for name in ("comparison.csv", "comparison.html"):
         print(request.output / name)
     return int(has_crashed(comparisons))
+
+
+def _verify(arguments):
+    from skydelta.upkeep.commands import run_verify
+
+    return run_verify(arguments.results, data=not arguments.quick, deleting=arguments.delete)
+
+
+def _status(arguments):
+    from skydelta.upkeep.commands import run_status
+
+    return run_status(arguments.results, watch=arguments.watch, listing=arguments.list)
+
+
+def _retry(arguments):
+    from skydelta.upkeep.commands import run_retry
+
+    return run_retry(arguments.results, arguments.only, dry=arguments.dry_run)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """Detection on a difference image: artefacts marked, then peaks of the score of both signs."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from skydelta.artefacts import find_artefacts
-from skydelta.detected_sources import SOURCE_DTYPE, make_sources
+from skydelta.detected_sources import make_sources
+from skydelta.detections import Detections
 from skydelta.errors import BadSubtractionError
-from skydelta.footprints import SPAN_DTYPE, detected_planes, footprint_spans, grown_labels
+from skydelta.footprints import footprint_spans, grown_labels
 from skydelta.local_psf import reference_place, unknown_boxes
 from skydelta.mask import UNUSABLE
 from skydelta.matched_template import model_noise
@@ -17,15 +18,6 @@ from skydelta.psf import FWHM_PER_SIGMA
 from skydelta.score import score_image
 from skydelta.sky_sources import add_sky_sources
 from skydelta.spans import PLANE_DTYPE, plane_spans, with_spans
-
-__all__ = [
-    "SOURCE_DTYPE",
-    "SPAN_DTYPE",
-    "DetectOptions",
-    "Detections",
-    "detect",
-    "mask_with_planes",
-]
 
 log = logging.getLogger(__name__)
 
@@ -85,43 +77,6 @@ class DetectOptions:
     streak_sigma: float | None = 8.0
     halos: bool = True
     sky_sources: int = 100
-
-
-@dataclass(frozen=True)
-class Detections:
-    """Sources of one difference image.
-
-    Parameters
-    ----------
-    sources
-        Structured array of SOURCE_DTYPE, sky sources last.
-    spans
-        Structured array of SPAN_DTYPE: the pixels of the footprints.
-    score_rms
-        Robust scatter of the score over usable pixels without sources; 1 if the variance is right.
-    flux_sigma
-        Median error of a PSF flux at one pixel, counts.
-    rejected
-        Number of peaks dropped by reason.
-    planes
-        skydelta.spans.PLANE_DTYPE: mask planes of the artefacts.
-    artefacts
-        Number of artefacts by name.
-    """
-
-    sources: np.ndarray
-    spans: np.ndarray
-    score_rms: float
-    flux_sigma: float
-    rejected: dict = field(default_factory=dict)
-    planes: np.ndarray = field(default_factory=lambda: np.zeros(0, PLANE_DTYPE))
-    artefacts: dict = field(default_factory=dict)
-
-
-def mask_with_planes(mask, detections):
-    """The difference's mask with the artefacts' planes, DETECTED and DETECTED_NEGATIVE."""
-    detected = detected_planes(detections.sources, detections.spans)
-    return with_spans(mask, np.concatenate([detections.planes, detected]))
 
 
 def detect(exposure, *, psf=None, score=None, matched=None, sky_seed=None, options=None):

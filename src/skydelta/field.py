@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skydelta.polynomial import chebyshev_1d, exponents
+from skydelta.splines import bspline_matrix
 
 KINDS = ("chebyshev", "bspline")
 
@@ -73,11 +74,9 @@ def bspline_1d(count, at, length):
     length
         px of the axis.
     """
-    from scipy.interpolate import BSpline
-
     knots = np.concatenate([np.zeros(3), np.linspace(0.0, 1.0, count - 2), np.ones(3)])
     t = np.clip((np.asarray(at, float) + 0.5) / length, 0.0, 1.0)
-    return BSpline.design_matrix(t, knots, 3).toarray().T
+    return bspline_matrix(t, knots).T
 
 
 def chebyshev_fields(order, shape):

@@ -1,7 +1,6 @@
 """Footprints of detected sources: connected pixels above the threshold, grown, as runs."""
 
 import numpy as np
-from scipy import ndimage
 
 from skydelta.spans import PLANE_DTYPE, plane_spans, runs
 
@@ -11,6 +10,8 @@ SPAN_DTYPE = np.dtype([(name, "i4") for name in ("footprint", "y", "x0", "x1")])
 
 def grown_labels(above, radius):
     """Labels of the connected regions above threshold, both signs together, grown by `radius`."""
+    from scipy import ndimage
+
     if not above.any():
         return np.zeros(above.shape, np.int32)
     grown = above.astype(np.uint8)

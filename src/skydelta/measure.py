@@ -78,7 +78,7 @@ def measure(
     science, template
         Exposures on the same grid, for forced fluxes at the same positions.
     detections
-        skydelta.detect.Detections.
+        skydelta.detections.Detections.
     kernel_sum, kernel_error
         Sum of the matching kernel and the relative flux error of the matched template: that part
         of the template's flux at the position is added to the PSF flux's error in quadrature.

@@ -5,6 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
+from skydelta.splines import CardinalSplines
+
 TOLERANCE_PX = 1e-3
 """Largest error of the interpolated mapping, in pixels of the target image."""
 
@@ -64,7 +66,7 @@ class PixelMap:
 
     @cached_property
     def _splines(self):
-        return _cardinal(self.x_nodes), _cardinal(self.y_nodes)
+        return CardinalSplines(self.x_nodes), CardinalSplines(self.y_nodes)
 
     def _matrix_x(self, x, derivative=0):
         """(x.size, n_nodes): interpolation along x, or its derivative, as a matrix."""
@@ -125,10 +127,3 @@ def _exact(target_wcs, source_wcs, x, y):
     lon, lat = target_wcs.all_pix2world(xx.ravel(), yy.ravel(), 0)
     u, v = source_wcs.all_world2pix(lon, lat, 0, quiet=True, tolerance=1e-6)
     return u.reshape(xx.shape), v.reshape(xx.shape)
-
-
-def _cardinal(nodes):
-    """The cubic splines that are 1 at one node and 0 at the others."""
-    from scipy.interpolate import CubicSpline
-
-    return CubicSpline(nodes, np.eye(nodes.size))

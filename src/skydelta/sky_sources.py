@@ -39,7 +39,7 @@ def add_sky_sources(detections, exposure, score, labels, fwhm, count, seed):
     Parameters
     ----------
     detections
-        skydelta.detect.Detections.
+        skydelta.detections.Detections.
     exposure
         Difference with the artefacts in its mask.
     score

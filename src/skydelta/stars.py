@@ -14,6 +14,7 @@ from skydelta.moments import adaptive_moments
 from skydelta.parallel import map_strips, map_tiles
 from skydelta.polynomial import chebyshev
 from skydelta.psf import FWHM_PER_SIGMA, grid_nodes
+from skydelta.splines import linear_matrix
 
 STAR_DTYPE = np.dtype(
     [
@@ -287,16 +288,13 @@ def _stellarity(stars, psf, shape):
 
 def _psf_shapes(psf, stars, shape, n=5):
     """(n_stars, 3) shape of the PSF at each star, between n x n points of the image."""
-    from scipy.interpolate import RegularGridInterpolator
-
     ny, nx = shape
     y, x = grid_nodes(ny, n), grid_nodes(nx, n)
     yy, xx = np.meshgrid(y, x, indexing="ij")
     stamps = psf.stamps(xx.ravel(), yy.ravel())
     space = _shape_space(adaptive_moments(stamps, np.median(star_size(stars)))[1])
-    return RegularGridInterpolator((y, x), space.reshape(n, n, 3))(
-        np.column_stack([np.clip(stars["y"], 0, ny - 1), np.clip(stars["x"], 0, nx - 1)])
-    )
+    wy, wx = linear_matrix(y, stars["y"]), linear_matrix(x, stars["x"])
+    return np.einsum("nj,ni,jik->nk", wy, wx, space.reshape(n, n, 3))
 
 
 def _clump(stars, space, shape, min_snr=20.0):

@@ -289,7 +289,7 @@ def _demo(options):
 def _simulator_code():
     from skydelta.fingerprint import fingerprint
 
-    return fingerprint(Path(__file__).parent / "simulate" / "survey.py")
+    return fingerprint(Path(__file__).parent / "simulate" / "survey.py", CACHE / "code.json")
 
 
 def _plan(options):

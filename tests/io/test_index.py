@@ -128,7 +128,7 @@ def test_real_hsc_exposure(shared_data, tmp_path):
     """Its EXPID is visit * 200 + detector; EXP-ID names the visit alone."""
     shutil.copy(shared_data / "lsst_format" / "REAL_obs_base_calexp_HSC.fits.gz", tmp_path)
     row = index_folders([tmp_path]).exposures[0]
-    assert (row["visit"], row["detector"], row["band"]) == (904010, 4, "HSC-I")
+    assert (row["visit"], row["detector"], row["band"]) == (904010, 4, "300")
 
 
 def test_real_folder(shared_data):

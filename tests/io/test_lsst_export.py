@@ -8,8 +8,10 @@ from astropy.table import Table
 from scenes import make_exposure, white_noise
 
 from skydelta import Repository
-from skydelta.detect import SOURCE_DTYPE, SPAN_DTYPE, Detections
+from skydelta.detected_sources import SOURCE_DTYPE
+from skydelta.detections import Detections
 from skydelta.errors import TooFewStarsError
+from skydelta.footprints import SPAN_DTYPE
 from skydelta.io.detections import write_detections
 from skydelta.io.lsst_export import SLOTS, export_configuration, export_exposure, stack_sources
 from skydelta.io.native import write_exposure

@@ -19,7 +19,6 @@ from skydelta.io.native import (
     notes_of,
     photo_calib_from_header,
     read_native,
-    replacing,
     write_exposure,
 )
 from skydelta.mask import Mask
@@ -96,8 +95,8 @@ class TestRoundTrip:
         write_exposure(tmp_path / "a.fits", exposure)
         with fits.open(tmp_path / "a.fits") as hdul:
             for hdu in hdul:
-                assert not {"DATE", "CHECKSUM", "DATASUM"} & set(hdu.header)
-                assert "DATE-OBS" not in hdu.header
+                assert not {"DATE", "DATE-OBS"} & set(hdu.header)
+                assert "20" not in hdu.header.comments["CHECKSUM"] + hdu.header.comments["DATASUM"]
 
     def test_unknown_numbers_stay_unknown(self, tmp_path):
         plain = make_exposure(white_noise(SHAPE, 0), photo_calib=None)
@@ -123,34 +122,10 @@ class TestRoundTrip:
         assert read(tmp_path / "a.fits").psf.stamp(0, 0) == pytest.approx(gaussian_stamp(2.0, 15))
 
 
-class TestReplacing:
-    def test_leaves_nothing_behind_on_failure(self, tmp_path):
-        target = tmp_path / "deep" / "x.txt"
-        with pytest.raises(RuntimeError), replacing(target) as partial:  # noqa: PT012
-            partial.write_text("half")
-            raise RuntimeError
-        assert list(target.parent.iterdir()) == []
-
-    def test_keeps_the_old_file_on_failure(self, tmp_path):
-        target = tmp_path / "x.txt"
-        target.write_text("old")
-        with pytest.raises(RuntimeError), replacing(target) as partial:  # noqa: PT012
-            partial.write_text("half")
-            raise RuntimeError
-        assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
-
-    def test_replaces(self, tmp_path):
-        target = tmp_path / "x.txt"
-        target.write_text("old")
-        with replacing(target) as partial:
-            partial.write_text("new")
-            assert target.read_text() == "old"
-        assert [p.read_text() for p in tmp_path.iterdir()] == ["new"]
-
-    def test_failed_write_leaves_no_product(self, exposure, tmp_path):
-        with pytest.raises((ValueError, TypeError)):
-            write_exposure(tmp_path / "a.fits", exposure.replace(meta={"BAD": object()}))
-        assert list(tmp_path.iterdir()) == []
+def test_failed_write_leaves_no_product(exposure, tmp_path):
+    with pytest.raises((ValueError, TypeError)):
+        write_exposure(tmp_path / "a.fits", exposure.replace(meta={"BAD": object()}))
+    assert list(tmp_path.iterdir()) == []
 
 
 class TestNotes:

@@ -9,9 +9,11 @@ from astropy.io import fits
 from astropy.table import Table
 
 from skydelta.calibrate import calibrate
-from skydelta.detect import SOURCE_DTYPE, SPAN_DTYPE, Detections
+from skydelta.detected_sources import SOURCE_DTYPE
+from skydelta.detections import Detections
 from skydelta.dia_source import COLUMNS, empty_catalogue
 from skydelta.errors import NoOverlapError
+from skydelta.footprints import SPAN_DTYPE
 from skydelta.io.catalogues import (
     catalogue_schema,
     concatenate_catalogues,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from astropy.wcs import WCS
+from astropy.wcs import WCS, NoConvergence
 
 from skydelta.errors import BadPsfError, UnsupportedError
 from skydelta.lsst.affine_warp import WarpingControl, half_boxes, warp
@@ -271,6 +271,25 @@ class TestCoaddPsf:
         assert mean == pytest.approx((340.0, 440.0), abs=1e-6)
         mean = coadd(at(100, 200, 5.0), at(9000, 500, 2.0)).average_position
         assert mean == pytest.approx((100.0, 200.0), abs=1e-6)
+
+    def test_wcs_without_a_solution(self):
+        """Where an input's WCS cannot be inverted, the input is not there."""
+
+        class Diverging(FitsSkyWcs):
+            def sky_to_pixel(self, ra, dec):
+                u, v = super().sky_to_pixel(ra, dec)
+                lost = np.flatnonzero(u > 600)
+                if lost.size:
+                    best = np.column_stack([u, v])
+                    raise NoConvergence("diverges", best_solution=best, divergent=lost)
+                return u, v
+
+        psf = coadd(
+            CoaddPsfInput(ellipse(), Diverging(tan().wcs), 1.0, BOX), average_position=(0.0, 0.0)
+        )
+        x = np.array([100.0, 500.0, 700.0])
+        np.testing.assert_array_equal(psf.has_inputs(x, x), [True, True, False])
+        assert psf.stamp(300.0, 300.0).sum() == pytest.approx(1.0, abs=1e-6)
 
     def test_no_input_at_the_position(self):
         psf = coadd(CoaddPsfInput(ellipse(), tan(), 1.0, BOX))

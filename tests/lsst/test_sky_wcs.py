@@ -84,6 +84,27 @@ def test_text_that_is_no_wcs(text):
         AstSkyWcs(text).pixel_to_sky(0.0, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("what", "instead"),
+    [
+        ("MapB =", "MapQ ="),
+        ("Nin = 2", "Nio = 2"),
+        ("Nframe = 3", "Nframe = 4"),
+        ('Type = "TAN"', 'Typo = "TAN"'),
+        ('Type = "TAN"', 'Type = "TAN'),
+        ("PV1_3", "PV1_Z"),
+        ("End WcsMap", "End WcsMop"),
+        ("IsA Mapping", "Isa Mapping"),
+        ("Naxes = 2", "# axes = 2"),
+    ],
+)
+def test_damaged_text_does_not_reach_ast_s_crashes(what, instead):
+    text = AstSkyWcs.from_fits(tan_wcs(SHAPE)).text
+    assert what in text
+    with pytest.raises(CorruptFileError, match="AST"):
+        AstSkyWcs(text.replace(what, instead, 1)).pixel_to_sky(0.0, 0.0)
+
+
 def test_sip_fit_is_exact_for_a_sip_wcs():
     wcs = sip_wcs()
     fitted, error, order = fit_tan_sip(lambda x, y: wcs.all_pix2world(x, y, 0), SHAPE)

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from astropy.wcs import WCS
 
-from skydelta.detect import SOURCE_DTYPE, SPAN_DTYPE, Detections
+from skydelta.detected_sources import SOURCE_DTYPE
+from skydelta.detections import Detections
 from skydelta.dia_source import COLUMNS
 from skydelta.difference import Difference
 from skydelta.errors import BadSubtractionError, TooFewStarsError
 from skydelta.exposure import Exposure
+from skydelta.footprints import SPAN_DTYPE
 from skydelta.io.catalogues import write_catalogue
 from skydelta.io.detections import write_detections
 from skydelta.io.differences import write_difference

@@ -10,7 +10,8 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 import skydelta
-from skydelta.detect import SOURCE_DTYPE, SPAN_DTYPE, Detections
+from skydelta.detected_sources import SOURCE_DTYPE
+from skydelta.detections import Detections
 from skydelta.dia_source import COLUMNS
 from skydelta.errors import (
     CorruptFileError,
@@ -20,6 +21,7 @@ from skydelta.errors import (
     TooFewStarsError,
 )
 from skydelta.exposure import Exposure
+from skydelta.footprints import SPAN_DTYPE
 from skydelta.io.catalogues import write_catalogue
 from skydelta.io.detections import write_detections
 from skydelta.io.native import write_exposure
@@ -174,7 +176,9 @@ def test_missing_product_quotes_the_status(root):
 def test_failed_exposure_raises_its_own_failure(root, name):
     repo = Repository(root)
     message = "3 stars, need 5: lower match.min_stars or give another template " * 3
-    write_failure(repo.path(name, **EXPOSURE), TooFewStarsError(message), "subtract")
+    path = repo.path(name, **EXPOSURE)
+    write_failure(path.with_suffix(".fits"), TooFewStarsError(message), "subtract")
+    path.with_suffix(".fits").replace(path)
     with pytest.raises(SkydeltaError, match="too_few_stars: 3 stars, need 5") as caught:
         repo.get(name, **EXPOSURE)
     assert caught.value.status == "too_few_stars"

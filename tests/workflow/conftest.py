@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,6 +105,47 @@ def snakemake(house):
     return run
 
 
+@pytest.fixture
+def planned(house, monkeypatch):
+    """The jobs that ``snakemake -n`` would list, by rule; asked in this process, which is quicker.
+
+    Arguments: the working directory; configuration files; `config`, as after ``--config``;
+    `package`, another copy of skydelta whose modules' content counts; `details`, to be given each
+    job as (rule, wildcards) instead of their numbers.
+    """
+    from snakemake.api import SnakemakeApi
+    from snakemake.settings.types import (
+        ConfigSettings,
+        DAGSettings,
+        OutputSettings,
+        Quietness,
+        ResourceSettings,
+    )
+
+    from skydelta import fingerprint
+
+    def plan(directory, *configfiles, config=None, package=None, details=False):
+        monkeypatch.setenv("SKYDELTA_BEGUN_IN", str(house))
+        monkeypatch.setattr(fingerprint, "_ROOT", package or house / "src" / "skydelta")
+        settings = OutputSettings(dryrun=True, quiet={Quietness.ALL}, keep_logger=False)
+        with SnakemakeApi(settings) as api:
+            workflow = api.workflow(
+                resource_settings=ResourceSettings(cores=1),
+                config_settings=ConfigSettings(configfiles=configfiles, config=config or {}),
+                snakefile=house / "Snakefile",
+                workdir=Path(directory),
+            )
+            workflow.dag(DAGSettings()).execute_workflow(executor="dryrun")
+            jobs = [
+                (job.rule.name, dict(job.wildcards_dict))
+                for job in workflow._workflow.dag.needrun_jobs(exclude_finished=False)
+                if job.rule.name != "all"
+            ]
+        return jobs if details else dict(Counter(rule for rule, _ in jobs))
+
+    return plan
+
+
 @pytest.fixture(scope="session")
 def config_file(tmp_path_factory):
     """Write choices to a configuration file: `--config` makes strings of nested numbers."""
@@ -138,3 +180,9 @@ def lsst_run(snakemake, lsst_survey, tmp_path_factory):
     (choices,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     (folder / "sim.yaml").write_text(choices)
     return snakemake("--configfile", folder / "sim.yaml", directory=folder)
+
+
+@pytest.fixture
+def copied_run(tiny_run, tmp_path):
+    """A copy of the tiny run's folder, dates included, to damage."""
+    return Path(shutil.copytree(tiny_run.folder, tmp_path / "copy", symlinks=True))

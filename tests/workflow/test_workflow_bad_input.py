@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 
+from skydelta.cli import main
+
 FOLDER = 'it\'s a "survey"; 2 % of it & $HOME'
 """Shells, patterns and format strings all have their own opinion of such a name."""
 
@@ -207,6 +209,59 @@ def test_reason_is_in_the_log(bad_run):
     assert "Traceback" not in log
 
 
+def test_verify_finds_no_fault_with_failures(bad_run, capsys):
+    assert main(["verify", str(bad_run.results)]) == 0
+    assert f"{len(CASES) + 1} exposures, " in capsys.readouterr().out
+
+
+def test_status_counts_the_reasons(bad_run, capsys):
+    assert main(["status", "--list", str(bad_run.results)]) == 1
+    printed = capsys.readouterr().out
+    assert f"  failed  {len(CASES):>8}  band_mismatch 2, no_wcs 2, " in printed
+    assert "too_few_stars (subtract): " in printed
+    assert "1 of 12 exposures are ok, 11 failed: band_mismatch 2, no_wcs 2, " in bad_run.output
+
+
+def test_summary_lists_every_exposure(bad_run):
+    with (bad_run.results / "status" / "summary.csv").open(newline="") as stream:
+        rows = {int(row["visit"]): row for row in csv.DictReader(stream)}
+    assert {v: row["status"] for v, row in rows.items() if v != 1} == {
+        visit: case[2] for visit, case in CASES.items()
+    }
+    assert rows[1]["status"] == "ok"
+    assert int(rows[1]["n_sources"]) == bad_run.statuses()[GOOD]["n_sources"]
+    assert rows[10]["message"] == bad_run.statuses()[10, 0, "r"]["message"]
+
+
+@pytest.fixture
+def damaged(bad_run, tmp_path):
+    """A copy of the run's folder, where it was: what a test deletes comes back."""
+    shutil.copytree(bad_run.folder, tmp_path / "kept", symlinks=True)
+    yield bad_run.results
+    shutil.rmtree(bad_run.folder)
+    shutil.copytree(tmp_path / "kept", bad_run.folder, symlinks=True)
+
+
+def test_failures_are_tried_again_when_asked(damaged, run_as_user, capsys):
+    assert main(["retry", "--dry-run", str(damaged)]) == 0
+    assert f"{len(CASES)} exposures would be tried again" in capsys.readouterr().out
+    assert main(["retry", str(damaged), "--only", "too_few_stars"]) == 0
+    jobs = chain(1)
+    del jobs["template"]  # it was good
+    assert run_as_user("-n").jobs == jobs
+
+
+def test_a_repaired_file_is_done_alone(bad_run, run_as_user, survey):
+    path = survey / "2 corrupt_file.fits"
+    before = path.read_bytes()
+    path.write_bytes((survey / "good; 'i'.fits").read_bytes())
+    try:
+        assert run_as_user("-n").jobs == chain(1) | {"overlap": 1}
+    finally:
+        path.write_bytes(before)
+        os.utime(path, (0, 0))
+
+
 def test_nothing_is_tried_again(bad_run, run_as_user):
     assert run_as_user("-n").jobs == {}
 
@@ -225,7 +280,7 @@ def test_a_clusters_job_finds_the_tables(bad_run, snakemake, survey):
 def chain(n):
     """Jobs of a run that does n exposures anew."""
     names = ("template", "subtract", "decorrelate", "detect", "measure", "calibrate")
-    return dict.fromkeys(names, n) | {"catalogue": 1, "report": 1}
+    return dict.fromkeys(names, n) | {"catalogue": 1, "summary": 1, "report": 1}
 
 
 def test_a_file_that_appears_is_done_alone(bad_run, run_as_user, survey):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 CHAIN = ("template", "subtract", "decorrelate", "detect", "measure", "calibrate")
-JOINT = ("overlap", "catalogue", "report")
+JOINT = ("overlap", "catalogue", "summary", "report")
 EXAMPLES = {
     "decam_legacypipe_tc4": (1, 3),
     "decam_sfft_i": (5, 25),

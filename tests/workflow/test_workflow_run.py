@@ -1,15 +1,9 @@
 """The tiny survey from nothing to the report, and what a second start does."""
 
-import os
-import shutil
 import sqlite3
 
 import pyarrow.parquet as pq
-import pytest
 from astropy.io import fits
-
-LATER = {"detect": 2, "measure": 2, "calibrate": 2, "catalogue": 1, "report": 1}
-"""All jobs of the tiny survey from detection on."""
 
 STAGES = {
     "template": "template",
@@ -19,12 +13,6 @@ STAGES = {
     "sources": "measure",
 }
 """Rule by prefix of its FITS product."""
-
-
-def from_rule(first):
-    """Jobs of the tiny survey from a rule on."""
-    names = list(LATER)
-    return {name: LATER[name] for name in names[names.index(first) :]}
 
 
 def products(folder):
@@ -42,6 +30,7 @@ def test_every_product_has_its_name(tiny_run):
         "catalogue/diaSources.parquet",
         "catalogue/diaSources.fits",
         "report.html",
+        "status/summary.csv",
     }
     for visit, band in (("00500001", "r"), ("00500002", "i")):
         exposure = f"{visit}-{band}-det000"
@@ -125,7 +114,7 @@ def test_report_is_one_page(tiny_run):
 
 def test_logs_are_clean(tiny_run):
     logs = sorted((tiny_run.folder / "logs").rglob("*.log"))
-    assert len(logs) == 16
+    assert len(logs) == 17
     for path in logs:
         text = path.read_text()
         assert "Traceback" not in text, path
@@ -143,59 +132,3 @@ def test_another_folder_gives_the_same_bytes(snakemake, tiny_run, tiny_config, t
     mine, theirs = products(again.results), products(tiny_run.results)
     assert set(mine) == set(theirs)
     assert [n for n in mine if mine[n].read_bytes() != theirs[n].read_bytes()] == []
-
-
-@pytest.mark.parametrize(
-    ("change", "jobs"),
-    [
-        ({"detect": {"threshold": 6.0}}, LATER),
-        ({"measure": {"stamp_fwhm": 2.0}}, from_rule("measure")),
-        ({"report": {"max_pictures": 3}}, from_rule("report")),
-        ({"overlap": {"margin_px": 11}}, {"overlap": 1, "report": 1}),
-    ],
-    ids=["detect", "measure", "report", "overlap"],
-)
-def test_changed_option_reruns_only_its_stage_and_later(
-    snakemake, tiny_run, tiny_config, config_file, change, jobs
-):
-    files = (tiny_config, config_file(change))
-    run = snakemake("-n", "--configfile", *files, directory=tiny_run.folder)
-    assert run.jobs == jobs
-
-
-@pytest.fixture
-def copied_package(house, tmp_path):
-    """A copy of the package that a run can be made to use, and edits to its modules."""
-    shutil.copytree(house / "src" / "skydelta", tmp_path / "skydelta")
-
-    def edit(module, text):
-        with (tmp_path / "skydelta" / f"{module}.py").open("a") as stream:
-            stream.write(text)
-        return {"PYTHONPATH": str(tmp_path)}
-
-    return edit
-
-
-@pytest.mark.parametrize(
-    ("module", "text", "jobs"),
-    [
-        ("detect", "\nEDITED = True\n", from_rule("detect")),
-        ("measure", "\nEDITED = True\n", from_rule("measure")),
-        ("measure", "\n# a comment changes nothing\n", {}),
-        ("report/page", "\nEDITED = True\n", from_rule("report")),
-    ],
-    ids=["detect", "measure", "comment", "report"],
-)
-def test_edited_module_reruns_only_the_stages_that_use_it(
-    snakemake, tiny_run, tiny_config, copied_package, module, text, jobs
-):
-    env = copied_package(module, text)
-    run = snakemake("-n", "--configfile", tiny_config, directory=tiny_run.folder, env=env.items())
-    assert run.jobs == jobs
-
-
-def test_touched_tables_rerun_nothing(snakemake, tiny_run, tiny_config):
-    for name in ("exposures", "coadds"):
-        os.utime(tiny_run.folder / "demo" / f"{name}.csv")
-    run = snakemake("-n", "--configfile", tiny_config, directory=tiny_run.folder)
-    assert run.jobs == {}

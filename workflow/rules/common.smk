@@ -8,8 +8,9 @@ from snakemake.utils import validate
 
 from skydelta.errors import SkydeltaError
 from skydelta.fingerprint import fingerprint
+from skydelta.upkeep.summary import count_outcomes, sentence
 from skydelta.source_ids import check_ids
-from skydelta.survey import demo_table, load_survey, located
+from skydelta.survey import CACHE, demo_table, load_survey, located
 
 validate(config, "../schemas/config.schema.yaml")
 
@@ -41,7 +42,7 @@ SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 
 def code_of(name):
     """Content hash of a stage's script's modules: an edit in the package reruns the stage."""
-    return fingerprint(SCRIPTS / f"{name}.py")
+    return fingerprint(SCRIPTS / f"{name}.py", CACHE / "code.json")
 
 
 def exposure_of(wildcards):
@@ -106,6 +107,14 @@ def per_exposure(pattern):
 def statuses():
     """The status file of every exposure."""
     return per_exposure("results/status/{visit}-{band}-det{detector}.json")
+
+
+def print_summary(path):
+    """Say how the exposures fared, at the end of a run that looked at them."""
+    if Path(path).exists():
+        logger.info(
+            f"{sentence(count_outcomes(path))} ({path}; skydelta status --list)"
+        )
 
 
 def truth_table():

@@ -3,7 +3,7 @@
 from skydelta.stage import options, provenance, stage
 
 with stage(snakemake):
-    from skydelta.detect import mask_with_planes
+    from skydelta.detections import mask_with_planes
     from skydelta.io.detections import read_detections
     from skydelta.io.differences import read_difference_psf
     from skydelta.io.inputs import read_science

@@ -3,7 +3,7 @@
 import csv
 from dataclasses import dataclass
 
-from skydelta.io.native import replacing
+from skydelta.io.replacing import replacing
 from skydelta.report.html import Column
 
 

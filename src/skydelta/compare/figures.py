@@ -6,7 +6,7 @@ import numpy as np
 
 from skydelta import quality
 from skydelta.decorrelate import Decorrelated
-from skydelta.detect import Detections
+from skydelta.detections import Detections
 from skydelta.difference import Difference
 from skydelta.mask import UNUSABLE
 from skydelta.report.entries import card

@@ -85,7 +85,8 @@ def _import_all():
 def _chain(job, meter):
     """The stages as the workflow runs them, without the files between them."""
     from skydelta.decorrelate import DecorrelateOptions, decorrelate
-    from skydelta.detect import DetectOptions, detect, mask_with_planes
+    from skydelta.detect import DetectOptions, detect
+    from skydelta.detections import mask_with_planes
     from skydelta.io.inputs import read_catalogue
     from skydelta.io.templates import read_template
     from skydelta.matched_template import MatchedTemplate

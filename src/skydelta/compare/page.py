@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from skydelta.compare import charts
 from skydelta.compare.columns import FIGURES, TRUTH_KEYS
 from skydelta.compare.summary import pooled_details, summarise
-from skydelta.io.native import replacing
 from skydelta.io.outcome import OK
+from skydelta.io.replacing import replacing
 from skydelta.report.exposure_section import status_badge
 from skydelta.report.html import Column, figure, folded, page, table, tag, text
 from skydelta.report.page import as_yaml, versions

@@ -12,8 +12,8 @@ from skydelta.efficiency.statistics import (
     observable,
     select,
 )
-from skydelta.io.native import replacing
 from skydelta.io.outcome import OK
+from skydelta.io.replacing import replacing
 from skydelta.report.exposure_section import status_badge
 from skydelta.report.html import Column, figure, folded, number, page, table, tag, text
 from skydelta.report.page import as_yaml, versions

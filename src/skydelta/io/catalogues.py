@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from skydelta.dia_source import COLUMNS
-from skydelta.io.native import replacing
+from skydelta.io.replacing import replacing
 
 _NO_ID = 0
 """Stands for null in FITS, whose integers have none; no source has this id."""
@@ -51,7 +51,9 @@ def _write_parquet(path, catalogue, provenance):
     schema = catalogue_schema({k: v[0] for k, v in meta.items()} | {"history": "; ".join(notes)})
     arrays = [_arrow_array(catalogue[field.name], field.type) for field in schema]
     with replacing(path) as partial:
-        pq.write_table(pa.Table.from_arrays(arrays, schema=schema), partial)
+        pq.write_table(
+            pa.Table.from_arrays(arrays, schema=schema), partial, write_page_checksum=True
+        )
 
 
 def _arrow_array(values, kind):
@@ -116,6 +118,7 @@ _FITS_FORMATS = {"i8": "K", "i4": "J", "i2": "I", "f8": "D", "f4": "E", "?": "L"
 def _write_fits(path, catalogue, provenance):
     from astropy.io import fits
 
+    from skydelta.io.fits_writer import write_hdus
     from skydelta.io.products import primary_with
 
     hdu = fits.BinTableHDU.from_columns(
@@ -123,8 +126,7 @@ def _write_fits(path, catalogue, provenance):
     )
     for k, column in enumerate(COLUMNS, 1):
         hdu.header[f"TCOMM{k}"] = column.description
-    with replacing(path) as partial:
-        fits.HDUList([primary_with(provenance), hdu]).writeto(partial, overwrite=True)
+    write_hdus(path, [primary_with(provenance), hdu])
 
 
 def _fits_column(column, values):
@@ -184,7 +186,10 @@ def _join_parquet(paths, path, provenance):
 
     meta, notes = provenance
     schema = catalogue_schema({k: v[0] for k, v in meta.items()} | {"history": "; ".join(notes)})
-    with replacing(path) as partial, pq.ParquetWriter(partial, schema) as writer:
+    with (
+        replacing(path) as partial,
+        pq.ParquetWriter(partial, schema, write_page_checksum=True) as writer,
+    ):
         for each in paths:
             table = pq.read_table(each)
             if table.num_rows:

@@ -1,10 +1,11 @@
 """Footprint files: detected sources, the pixels of their footprints, the artefacts' planes."""
 
 import numpy as np
-from astropy.io import fits
 
-from skydelta.detect import SOURCE_DTYPE, SPAN_DTYPE, Detections
-from skydelta.io.native import replacing
+from skydelta.detected_sources import SOURCE_DTYPE
+from skydelta.detections import Detections
+from skydelta.footprints import SPAN_DTYPE
+from skydelta.io.fits_writer import write_hdus
 from skydelta.io.products import open_product, primary_with, table_hdu
 from skydelta.spans import PLANE_DTYPE
 
@@ -17,7 +18,7 @@ def write_detections(path, detections, provenance=({}, ())):
     path
         Destination.
     detections
-        skydelta.detect.Detections.
+        skydelta.detections.Detections.
     provenance
         (header cards, HISTORY sentences).
     """
@@ -30,15 +31,12 @@ def write_detections(path, detections, provenance=({}, ())):
         primary.header[f"HIERARCH REJECTED {reason.upper()}"] = count
     for kind, count in sorted(detections.artefacts.items()):
         primary.header[f"HIERARCH ARTEFACT {kind.upper()}"] = count
-    with replacing(path) as partial:
-        fits.HDUList(
-            [
-                primary,
-                table_hdu(detections.sources, "SOURCES", {"x": "pix", "y": "pix"}),
-                table_hdu(detections.spans, "SPANS"),
-                table_hdu(detections.planes, "PLANES"),
-            ]
-        ).writeto(partial, overwrite=True)
+    tables = [
+        table_hdu(detections.sources, "SOURCES", {"x": "pix", "y": "pix"}),
+        table_hdu(detections.spans, "SPANS"),
+        table_hdu(detections.planes, "PLANES"),
+    ]
+    write_hdus(path, [primary, *tables])
 
 
 def read_detections(path):

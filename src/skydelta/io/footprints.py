@@ -66,14 +66,14 @@ def read_footprint(path):
     header = image_header(path)
     from skydelta.io.wcs import repaired_header, wcs_from_header
 
+    shape = header["NAXIS2"], header["NAXIS1"]
     try:
         if "EXTTYPE" in header and not header.get("CTYPE1"):  # an LSST file, its WCS in tables
-            from skydelta.io.afw.grid import read_afw_wcs
+            from skydelta.io.afw.grid import read_outline
 
-            wcs = read_afw_wcs(path)[0]
-        else:
-            wcs = wcs_from_header(repaired_header(_forward_cards(header))[0])
-        return footprint_of(wcs, (header["NAXIS2"], header["NAXIS1"]))
+            return _footprint(*read_outline(path, *_outline_pixels(*reversed(shape))), shape)
+        wcs = wcs_from_header(repaired_header(_forward_cards(header))[0])
+        return footprint_of(wcs, shape)
     except InputError as error:
         raise type(error)(f"{path}: {error}", path=os.fspath(path)) from error
 
@@ -235,8 +235,11 @@ def footprint_of(wcs, shape):
     NoWcsError
         If the WCS cannot be evaluated on the whole outline, or is singular.
     """
-    ny, nx = shape
-    ra, dec = _sky(wcs, *_outline_pixels(nx, ny))
+    return _footprint(*_sky(wcs, *_outline_pixels(*reversed(shape))), shape)
+
+
+def _footprint(ra, dec, shape):
+    """The footprint of an image whose outline's positions are at ra, dec (deg)."""
     if not all(map(math.isfinite, (*ra, *dec))):
         msg = "the WCS gives no sky position for parts of the image's outline"
         raise NoWcsError(msg)
@@ -245,7 +248,7 @@ def footprint_of(wcs, shape):
     if not area > 0 or sphere.bounding_cap(outline)[1] > math.radians(60):
         msg = f"the WCS maps the image on {area:.3g} sr of sky: is its pixel scale right?"
         raise NoWcsError(msg)
-    pixel_scale = math.sqrt(area / (nx * ny))
+    pixel_scale = math.sqrt(area / math.prod(shape))
     outline = sphere.simplified(outline, _STRAIGHT_WITHIN_PX * pixel_scale)
     try:
         sphere.convex_pieces(outline)
@@ -310,11 +313,11 @@ def load_cache(path, key):
 
 def store_cache(path, key, content):
     """Keep JSON data in a file, replaced as a whole: several workflows may share a cache."""
-    from skydelta.io.native import replacing
+    from skydelta.io.replacing import replacing
 
     text = json.dumps({"key": key, "content": content})
     try:
-        with replacing(path) as partial:
+        with replacing(path, is_product=False) as partial:
             partial.write_text(text, encoding="utf-8")
     except OSError as error:  # a full or read-only disk costs time at the next start, no more
         logger.warning("the cache %s cannot be written: %s", path, error)

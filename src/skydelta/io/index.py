@@ -152,10 +152,10 @@ def _images(folders, datasets, notes):
         if dataset is not None and dataset not in datasets:
             continue
         if kind == "image" or dataset is not None:
-            images[path] = key
+            images[path] = key, dataset
         elif kind is not None:
             sides[key][kind] = str(path)
-    for path, key in images.items():
+    for path, (key, dataset) in images.items():
         side = sides.get(key, {})
         try:
             header = image_header(path)
@@ -164,7 +164,7 @@ def _images(folders, datasets, notes):
             continue
         # Keywords of the primary header hold for the image as far as it does not repeat them.
         cards = ChainMap(header, fits.getheader(path, 0))
-        if "EXTTYPE" in cards:
+        if "EXTTYPE" in cards and dataset is None:  # a repository's path says it, for nothing
             from skydelta.io.afw.grid import read_identity
 
             cards = ChainMap(read_identity(path, cards), *cards.maps)

@@ -3,14 +3,11 @@
 A photometric scale that varies over the image has its coefficients in PHOTOCALIB. MJD-OBS is
 mid-exposure in the scale that TIMESYS names, UTC without that card, as FITS has it.
 
-A product carries no date and no checksum comment, so the same input and configuration give the
-same bytes.
+A product carries sums of its HDUs and no date, so the same input and configuration give the same
+bytes.
 """
 
-import os
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
@@ -18,25 +15,13 @@ from astropy.io import fits
 from skydelta.errors import BadImageError, BadVarianceError, InputError
 from skydelta.exposure import Exposure
 from skydelta.field import Field
+from skydelta.io.fits_writer import write_hdus
 from skydelta.io.wcs import header_of, wcs_from_header
 from skydelta.mask import Mask
 from skydelta.photocalib import PhotoCalib
 from skydelta.psf import GridPsf, sample_psf
 
 _MAGGIES_TO_NJY = 10.0 ** (31.4 / 2.5)
-
-
-@contextmanager
-def replacing(path):
-    """A temporary path beside `path` that takes its name when the block ends without error."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_exposure(path, exposure, extra=()):
@@ -51,10 +36,7 @@ def write_exposure(path, exposure, extra=()):
     extra
         Further HDUs that follow the standard ones.
     """
-    with replacing(path) as partial:
-        fits.HDUList([*exposure_hdus(exposure), *extra]).writeto(
-            partial, overwrite=True, output_verify="silentfix"
-        )
+    write_hdus(path, [*exposure_hdus(exposure), *extra])
 
 
 def exposure_hdus(exposure):
@@ -104,12 +86,18 @@ def origin_of(header):
     """
     origin = []
     for axis in (1, 2):
-        if f"CRVAL{axis}A" in header:
-            value = header[f"CRVAL{axis}A"] + 1.0 - header.get(f"CRPIX{axis}A", 1.0)
-        else:
-            value = -header.get(f"LTV{axis}", 0.0)
-        origin.append(round(value))
+        start, first, minus = (
+            _value(header, key, default)
+            for key, default in ((f"CRVAL{axis}A", None), (f"CRPIX{axis}A", 1.0), (f"LTV{axis}", 0))
+        )
+        origin.append(round(-minus if start is None else start + 1.0 - first))
     return tuple(origin)
+
+
+def _value(header, key, default):
+    """A card's number, or the default if it is missing or none."""
+    value = header.get(key, default)
+    return value if _is_number(value) else default
 
 
 def _photo_calib_hdu(field):
@@ -231,7 +219,10 @@ _STANDARD_CARDS = {
     *("FILTER", "MJD-OBS", "EXPTIME", "GAIN", "SATURATE"),
     *("MAGZERO", "NJYSCALE", "NJYSCERR"),
 }
-_STRUCTURAL = {"SIMPLE", "BITPIX", "NAXIS", "EXTEND", "HISTORY", "COMMENT", ""}
+_STRUCTURAL = {
+    *("SIMPLE", "BITPIX", "NAXIS", "EXTEND", "HISTORY", "COMMENT", ""),
+    *("CHECKSUM", "DATASUM", "NEXTEND"),
+}
 
 
 def _merged(*headers):

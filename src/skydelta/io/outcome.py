@@ -8,10 +8,9 @@ a primary header with STATUS and STATMSG. Later stages pass it on, so that the r
 import json
 
 import numpy as np
-from astropy.io import fits
 
 from skydelta.errors import SkydeltaError
-from skydelta.io.native import replacing
+from skydelta.io.replacing import replacing
 
 OK = "ok"
 
@@ -27,13 +26,16 @@ class StageFailure(SkydeltaError):
 
 def write_failure(path, error, stage):
     """A failure marker in place of a FITS product."""
+    from astropy.io import fits
+
+    from skydelta.io.fits_writer import write_hdus
+
     primary = fits.PrimaryHDU()
     primary.header["STATUS"] = (error.status, "why there is no product")
     primary.header["STATSTAG"] = (getattr(error, "stage", "") or stage, "stage that failed")
     message = " ".join(str(error).split()).encode("ascii", "replace").decode()
     primary.header["STATMSG"] = message  # astropy writes long strings as CONTINUE cards
-    with replacing(path) as partial:
-        fits.HDUList([primary]).writeto(partial, overwrite=True)
+    write_hdus(path, [primary])
 
 
 def raise_failure(header):

@@ -188,6 +188,8 @@ def _located(path):
         if str(path) in text:
             raise
         raise type(error)(f"{path}: {text}", **error.details) from error
+    except fits.VerifyError as error:  # raised when a damaged card is first asked for
+        raise _corrupt(path, error) from error
 
 
 _CCD_CARDS = ("EXTNAME", "CCDNAME", "DETPOS")
@@ -200,7 +202,7 @@ def _is_afw(hdul):
 def _afw(hdul, side, band, saturate, gain, trusted, psf):
     from skydelta.io.afw.exposure_reader import read_afw
 
-    _require_no(side, "an LSST image")
+    _require_no(side, "an LSST exposure")
     # The file's own PSF is not even looked at where one is given.
     return read_afw(hdul, band=band, saturate=saturate, gain=gain, trusted=trusted, psf=psf)
 

@@ -12,8 +12,8 @@ from skydelta.efficiency.recovery import recover
 from skydelta.errors import SkydeltaError
 from skydelta.io.catalogues import read_catalogue
 from skydelta.io.injections import read_depth, read_injected, refuse_failed
-from skydelta.io.native import replacing
 from skydelta.io.outcome import OK
+from skydelta.io.replacing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def _write_parquet(path, columns, metadata):
         metadata=metadata,
     )
     arrays = [pa.array(columns[field.name], type=field.type) for field in schema]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path)
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path, write_page_checksum=True)
 
 
 def write_ecsv(path, rows, columns, meta=None):

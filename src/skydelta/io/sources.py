@@ -3,9 +3,8 @@
 import re
 
 import numpy as np
-from astropy.io import fits
 
-from skydelta.io.native import replacing
+from skydelta.io.fits_writer import write_hdus
 from skydelta.io.products import open_product, primary_with, table_hdu
 
 _UNITS = (
@@ -30,10 +29,7 @@ def write_sources(path, columns, provenance=({}, ())):
     """Instrumental measurements as a FITS table, LSST stack names, units on every column."""
     primary = primary_with(provenance)
     units = {name: _instrumental_unit(name) for name in columns}
-    with replacing(path) as partial:
-        fits.HDUList([primary, table_hdu(columns, "SOURCES", units)]).writeto(
-            partial, overwrite=True
-        )
+    write_hdus(path, [primary, table_hdu(columns, "SOURCES", units)])
 
 
 def read_sources(path):

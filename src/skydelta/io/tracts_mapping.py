@@ -9,7 +9,6 @@ import csv
 import os
 import sqlite3
 from contextlib import closing, contextmanager
-from pathlib import Path
 from urllib.parse import quote
 
 from skydelta.errors import InputError, MissingFileError, SkydeltaError
@@ -51,7 +50,7 @@ def write_tracts_mapping(path, overlaps):
 
 
 def _write(path, values):
-    from skydelta.io.native import replacing
+    from skydelta.io.replacing import replacing
 
     with replacing(path) as partial:
         partial.unlink(missing_ok=True)
@@ -231,9 +230,9 @@ def _number(fraction):
 
 
 def _write_csv(path, header, rows):
-    from skydelta.io.native import replacing
+    from skydelta.io.replacing import replacing
 
-    with replacing(Path(path)) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

@@ -27,18 +27,16 @@ def frame_set_of_fits(wcs, xy0):
         If AST does not know the projection.
     """
     channel = Ast.FitsChan(None, None, "Encoding=FITS-WCS, IWC=1, SipReplace=0")
-    for card in header_of(wcs).cards:
-        channel.putfits(str(card), False)
-    channel.clear("Card")
+    raw, why = None, "no frames found"
     try:
+        for card in header_of(wcs).cards:
+            channel.putfits(str(card), False)
+        channel.clear("Card")
         raw = channel.read()
-    except Ast.AstError as error:
-        raw, why = None, str(error).strip().splitlines()[0]
-    else:
-        why = "no frames found"
+    except (Ast.AstError, UnicodeError) as error:
+        why = str(error).strip().splitlines()[0]
     if raw is None:
-        ctypes = ", ".join(wcs.wcs.ctype)
-        msg = f"AST cannot express the WCS {ctypes} ({why})"
+        msg = f"AST cannot express the WCS of the header ({why})"
         raise UnsupportedError(msg)
     numbers = {raw.getframe(i).Domain: i for i in range(1, raw.Nframe + 1)}
     grid, iwc, sky = numbers["GRID"], numbers["IWC"], raw.Current

@@ -90,8 +90,16 @@ class AstSkyWcs:
         return tuple(self._transformed(np.radians(ra), np.radians(dec), forward=False))
 
     def _transformed(self, first, second, *, forward):
+        from starlink import Ast
+
+        from skydelta.errors import CorruptFileError
+
         first, second = np.broadcast_arrays(np.asarray(first, float), np.asarray(second, float))
-        out = self._frames.tran(np.stack([first.ravel(), second.ravel()]), forward)
+        try:
+            out = self._frames.tran(np.stack([first.ravel(), second.ravel()]), forward)
+        except Ast.AstError as error:
+            msg = f"the SkyWcs cannot be evaluated ({str(error).strip().splitlines()[0]})"
+            raise CorruptFileError(msg) from error
         # AST marks what it cannot transform by its own "bad" number, the lowest there is.
         out = np.where(out < -1e300, np.nan, out)
         return out[0].reshape(first.shape), out[1].reshape(first.shape)

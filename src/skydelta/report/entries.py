@@ -123,7 +123,7 @@ class Loaded:
     stars
         Columns of the stars of the kernel fit by name.
     detections
-        skydelta.detect.Detections.
+        skydelta.detections.Detections.
     catalogue
         Columns of the catalogue by name, sky sources left out.
     """

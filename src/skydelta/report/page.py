@@ -39,7 +39,7 @@ def write_report(path, entries, *, config, truth=None, overlaps=None, max_pictur
     gallery
         Largest number of detections shown as stamps in a section.
     """
-    from skydelta.io.native import replacing
+    from skydelta.io.replacing import replacing
 
     events = read_truth(truth) if truth is not None else None
     coadds = _coadds(overlaps) if overlaps is not None else None

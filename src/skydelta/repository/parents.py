@@ -53,7 +53,7 @@ def write_configuration(root, mapper):
     mapper
         Dotted name of the camera's mapper.
     """
-    from skydelta.io.native import replacing
+    from skydelta.io.replacing import replacing
 
     lines = (
         "!RepositoryCfg_v1",

@@ -149,7 +149,7 @@ def read_difference(path, footprints=None):
 
 
 def _marked(difference, footprints):
-    from skydelta.detect import mask_with_planes
+    from skydelta.detections import mask_with_planes
     from skydelta.io.detections import read_detections
 
     detections = read_detections(footprints)

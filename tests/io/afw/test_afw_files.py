@@ -147,7 +147,7 @@ def test_hsc_wcs_of_header_and_archive(path_of):
     assert isinstance(exposure.info.sky_wcs, AstSkyWcs)
     offset = largest_offset(exposure.wcs, exposure.info.sky_wcs, (4176, 2048), (0, 0))
     assert 0.01 < offset < 0.2  # mas
-    assert not any("approximation" in note for note in exposure.notes)
+    assert not any("not quite" in note for note in exposure.notes)
 
 
 def test_hsc_wcs_from_the_archive_alone(path_of, tmp_path):

@@ -240,6 +240,25 @@ def test_transform_of_ast():
         TransformPoint2ToPoint2(f"1 {name} nothing").forward(0.0, 0.0)
 
 
+def test_model_of_a_plain_psfex_file_is_fitted():
+    """Its class has the name of LSST's, but other conventions: it is not written as it is."""
+    from scenes import make_exposure
+
+    from skydelta.io.afw.psf_forms import parent_psf
+    from skydelta.io.psfex import PsfexPsf as PlainPsfexPsf
+
+    components = psfex().components.astype(float)
+    plain = PlainPsfexPsf(components, 1, (120.0, 100.0), (120.0, 100.0), 0.5)
+    exposure = make_exposure(np.zeros((200, 240)), psf=plain)
+    fitted, deviation = parent_psf(exposure)
+    assert type(fitted) is PsfexPsf
+    assert deviation < 3e-3
+    expected = plain.stamp(30.0, 150.0)
+    half = min(fitted.size, plain.size) // 2
+    a, b = (p.stamp(30.0, 150.0)[p.size // 2, p.size // 2 - half :] for p in (fitted, plain))
+    np.testing.assert_allclose(a[: 2 * half], b[: 2 * half], atol=3e-3 * expected.max())
+
+
 class TestPiff:
     def archive(self, **options):
         from skydelta.io.afw.psfs import write_piff

@@ -9,6 +9,7 @@ from importlib import import_module
 from operator import itemgetter
 
 import numpy as np
+from astropy.io.fits import VerifyError
 
 from skydelta.errors import CorruptFileError, UnsupportedError
 from skydelta.io.afw.persistables import READERS
@@ -148,7 +149,7 @@ class InputArchive:
         self._loading.append(number)
         try:
             return getattr(import_module(module), function)(self, number)
-        except (LookupError, ValueError, TypeError) as error:
+        except (LookupError, ValueError, TypeError, VerifyError) as error:
             # What numpy and astropy raise on rows that are not as they should be.
             msg = f"archive object {number} ({name}) cannot be read: {error}"
             raise CorruptFileError(msg) from error

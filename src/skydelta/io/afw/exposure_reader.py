@@ -6,10 +6,11 @@ import numpy as np
 
 from skydelta.errors import BandMismatchError, InputError, UnsupportedError
 from skydelta.exposure import Exposure
-from skydelta.io.afw.components import component_ids, exposure_info, open_archive
+from skydelta.io.afw.components import component_ids, exposure_info, open_archive, version_of
 from skydelta.io.afw.exposure_wcs import exposure_wcs
 from skydelta.io.afw.photo_calibs import MAGGIES_TO_NJY
 from skydelta.io.afw.planes import image_planes, parent_origin, read_mask
+from skydelta.io.afw.rows import load
 from skydelta.io.afw.visit_infos import CARDS as VISIT_CARDS
 from skydelta.io.native import mark_unusable, notes_of, plane
 from skydelta.lsst.offset_psf import OffsetPsf
@@ -24,7 +25,6 @@ OWN_CARDS = {
 }
 """Primary cards that fields of the exposure hold."""
 
-_VERSION = 2
 _KEPT_CARDS = ("TELESCOP", "INSTRUME", "INSTRUMENT", "OBJECT", "EXPID", "DETNAME")
 _STRUCTURAL = {"SIMPLE", "BITPIX", "NAXIS", "EXTEND", "HISTORY", "COMMENT", ""}
 _BANDS = "ugrizy"
@@ -56,10 +56,7 @@ def read_afw(hdul, *, band=None, saturate=None, gain=None, trusted=False, psf=No
     """
     planes = image_planes(hdul)
     cards = _cards(hdul, planes["IMAGE"])
-    version = cards.get("EXPINFO_V", 0)
-    if version > _VERSION:
-        msg = f"an exposure of EXPINFO_V {version}; versions up to {_VERSION} are known"
-        raise UnsupportedError(msg)
+    version = version_of(cards)
     archive = open_archive(hdul, cards, trusted=trusted)
     ids = component_ids(cards)
     xy0, notes = parent_origin(planes)
@@ -101,7 +98,7 @@ def _psf(archive, number, xy0):
     if archive is None or not number:
         return None
     try:
-        psf = archive.load(number)
+        psf = load(archive, number, "stamps", "PSF")
     except UnsupportedError as error:
         msg = f"its PSF cannot be read ({error}): give one in the table's column psf"
         raise UnsupportedError(msg) from error
@@ -146,8 +143,11 @@ def _calibrated(exposure, archive, number, cards, version):
     """The exposure with its photometric scale, and the unit of its pixels."""
     unit = str(cards.get("BUNIT") or "").strip()
     if number and archive is not None:
-        calib = archive.load(number)
-        return exposure.replace(photo_calib=calib.on(exposure.bbox)), unit
+        calib = load(archive, number, "on", "PhotoCalib")
+        try:
+            return exposure.replace(photo_calib=calib.on(exposure.bbox)), unit
+        except ValueError as error:
+            raise InputError(str(error)) from error
     fluxmag0 = cards.get("FLUXMAG0")
     if version == 0 and isinstance(fluxmag0, int | float) and fluxmag0 > 0:
         error = float(cards.get("FLUXMAG0ERR") or 0.0)

@@ -7,6 +7,7 @@ closest SIP approximation, and the SkyWcs of the archive is the truth.
 import numpy as np
 
 from skydelta.errors import InputError, NoWcsError
+from skydelta.io.afw.rows import load
 from skydelta.io.wcs import repaired_header, wcs_from_header
 from skydelta.lsst.sip_fit import fit_tan_sip
 from skydelta.lsst.sky_wcs import AstSkyWcs, FitsSkyWcs
@@ -50,7 +51,7 @@ def exposure_wcs(header, archive, number, xy0):
     repaired, notes = repaired_header(header)
     from_header = wcs_from_header(repaired) if header.get("CTYPE1") else None
     try:
-        sky_wcs = archive.load(number) if archive is not None else None
+        sky_wcs = archive_wcs(archive, number)
         if from_header is None:
             return (*_from_archive(sky_wcs, shape, xy0, notes),)
         if sky_wcs is None:
@@ -62,14 +63,24 @@ def exposure_wcs(header, archive, number, xy0):
         return from_header, None, [*notes, f"the header's WCS was taken: {error}"]
     if offset <= SAME_MAS:
         return from_header, sky_wcs, notes
-    reason = f"the header's WCS is an approximation, off by up to {offset:.3g} mas"
+    reason = f"the header's WCS is not quite the archive's: off by up to {offset:.3g} mas"
     return _from_archive(sky_wcs, shape, xy0, [*notes, reason])
+
+
+def archive_wcs(archive, number):
+    """The WCS of that number in an archive, None for 0 or no archive."""
+    return load(archive, number, "pixel_to_sky", "SkyWcs") if archive is not None else None
+
+
+def no_wcs():
+    """The error of an exposure without WCS."""
+    msg = "the exposure has no WCS, neither in its header nor in its archive"
+    return NoWcsError(msg)
 
 
 def _from_archive(sky_wcs, shape, xy0, notes):
     if sky_wcs is None:
-        msg = "the exposure has no WCS, neither in its header nor in its archive"
-        raise NoWcsError(msg)
+        raise no_wcs()
     if isinstance(sky_wcs, FitsSkyWcs):
         return shifted(sky_wcs.wcs, xy0), sky_wcs, [*notes, "WCS: that of the archive"]
     wcs, error, order = fit_tan_sip(

@@ -1,5 +1,7 @@
 """An Exposure written in the shape of lsst.afw, so that the stack reads it."""
 
+from dataclasses import replace
+
 import numpy as np
 from astropy.io import fits
 
@@ -7,11 +9,11 @@ from skydelta.io.afw.exposure_header import plane_header, primary_header
 from skydelta.io.afw.exposure_wcs import largest_offset
 from skydelta.io.afw.output_archive import OutputArchive
 from skydelta.io.afw.psf_forms import parent_psf
-from skydelta.io.native import replacing
+from skydelta.io.fits_writer import write_hdus
 from skydelta.lsst.exposure_info import ExposureInfo, FilterLabel
 from skydelta.lsst.photo_calib import BoundedPhotoCalib
 from skydelta.lsst.sky_wcs import AstSkyWcs
-from skydelta.lsst.visit_info import VisitInfo, tai_ns_of_mjd
+from skydelta.lsst.visit_info import tai_ns_of_mjd
 from skydelta.timescale import time_scale, to_tai
 
 VERSIONS = (0, 1, 2)
@@ -60,8 +62,7 @@ def write_afw(path, exposure, *, expinfo_version=1, psf=None, compress=False):
     if deviation is not None:
         primary.header["PSFDEV"] = (deviation, "largest error of the written PSF / its peak")
     hdus = [primary, *_planes(exposure, compress), *archive.hdus()]
-    with replacing(path) as partial:
-        fits.HDUList(hdus).writeto(partial, overwrite=True, output_verify="silentfix")
+    write_hdus(path, hdus)
 
 
 def _planes(exposure, compress):
@@ -92,19 +93,11 @@ def _info(exposure):
     visit = info.visit_info
     tai = to_tai(exposure.mjd, time_scale(exposure.meta)[0])
     if tai != visit.mjd_tai:
-        visit = _changed(visit, tai_ns=tai_ns_of_mjd(tai))
+        visit = replace(visit, tai_ns=tai_ns_of_mjd(tai))
     if np.isfinite(exposure.exptime):
-        visit = _changed(visit, exposure_time=float(exposure.exptime))
-    return info.replace(visit_info=visit, filter_label=label if any_of(label) else None)
-
-
-def any_of(label):
-    """Whether a FilterLabel says anything."""
-    return bool(label.band or label.physical)
-
-
-def _changed(visit, **changes):
-    return VisitInfo(**{**visit.__dict__, **changes})
+        visit = replace(visit, exposure_time=float(exposure.exptime))
+    says_something = bool(label.band or label.physical)
+    return info.replace(visit_info=visit, filter_label=label if says_something else None)
 
 
 def _saved(archive, exposure, info, psf, version):

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from skydelta.errors import CorruptFileError
 from skydelta.io.afw.archive import text_of
 from skydelta.io.afw.output_archive import Catalog
+from skydelta.io.afw.rows import load
 from skydelta.lsst.bounded_field import (
     ChebyshevBoundedField,
     PixelAreaBoundedField,
@@ -45,7 +47,15 @@ def write_chebyshev(archive, field):
 
 def read_product(archive, number):
     """The ProductBoundedField of object `number`."""
-    return ProductBoundedField(tuple(archive.load(row["id"]) for row in archive.rows(number)))
+    return ProductBoundedField(tuple(_field(archive, row["id"]) for row in archive.rows(number)))
+
+
+def _field(archive, number):
+    field = load(archive, number, "evaluate", "BoundedField")
+    if field is None:
+        msg = "an object refers to a BoundedField of number 0, which is none"
+        raise CorruptFileError(msg)
+    return field
 
 
 def write_product(archive, field):
@@ -57,7 +67,8 @@ def write_product(archive, field):
 def read_pixel_area(archive, number):
     """The PixelAreaBoundedField of object `number`."""
     row = archive.row(number)
-    return PixelAreaBoundedField(archive.load(row["wcs"]), read_bbox(row), float(row["scaling"]))
+    wcs = load(archive, row["wcs"], "pixel_to_sky", "SkyWcs")
+    return PixelAreaBoundedField(wcs, read_bbox(row), float(row["scaling"]))
 
 
 def write_pixel_area(archive, field):
@@ -73,7 +84,7 @@ def write_pixel_area(archive, field):
 def read_ap_corr_map(archive, number):
     """The ApCorrMap of object `number`."""
     rows = archive.rows(number)
-    return ApCorrMap({text_of(row["name"]): archive.load(row["field"]) for row in rows})
+    return ApCorrMap({text_of(row["name"]): _field(archive, row["field"]) for row in rows})
 
 
 def write_ap_corr_map(archive, corrections):

@@ -1,17 +1,18 @@
 """What an afw file says of itself without its pixels: its WCS, filter and detector."""
 
-import re
 import warnings
 import zlib
 from collections import ChainMap
 from contextlib import contextmanager
 
+import numpy as np
 from astropy.io import fits
 
 from skydelta.errors import CorruptFileError, InputError
 from skydelta.io.afw.components import component_ids, open_archive
-from skydelta.io.afw.exposure_wcs import exposure_wcs
+from skydelta.io.afw.exposure_wcs import archive_wcs, exposure_wcs, no_wcs
 from skydelta.io.native import origin_of
+from skydelta.lsst.camera import detector_of_name
 
 
 def read_afw_wcs(path):
@@ -28,6 +29,27 @@ def read_afw_wcs(path):
     return wcs, notes
 
 
+def read_outline(path, x, y):
+    """Ra, dec (deg) of an image's own pixels x, y by the WCS of the archive: two lists.
+
+    Much quicker than `read_afw_wcs`, which has to fit a FITS WCS.
+
+    Raises
+    ------
+    NoWcsError
+        If the archive has none.
+    InputError
+        Of the type that fits.
+    """
+    with _image_and_archive(path) as (header, cards, archive):
+        sky_wcs = archive_wcs(archive, component_ids(cards).get("SKYWCS", 0))
+        if sky_wcs is None:
+            raise no_wcs()
+        x0, y0 = origin_of(header)
+        ra, dec = sky_wcs.pixel_to_sky(np.add(x, x0), np.add(y, y0))
+    return ra.tolist(), dec.tolist()
+
+
 def read_identity(path, cards):
     """FILTER, VISIT and DETECTOR as header cards have them, as far as the file says.
 
@@ -42,7 +64,7 @@ def read_identity(path, cards):
         Mapping of the cards of its image and primary headers.
     """
     found = {"VISIT": cards["IDNUM"]} if cards.get("IDNUM") else {}
-    number = _lsstcam_number(str(cards.get("DETNAME") or ""))
+    number = detector_of_name(cards.get("DETNAME") or "")
     if number is not None:
         found["DETECTOR"] = number
     ids = component_ids(cards)
@@ -62,17 +84,6 @@ def read_identity(path, cards):
 
 
 _NUMBER_CARDS = ("DETECTOR", "CCDNUM", "DET-ID")
-_CORNERS = {"00", "04", "40", "44"}
-_RAFTS = [f"{y}{x}" for y in range(5) for x in range(5) if f"{y}{x}" not in _CORNERS]
-_LSSTCAM = re.compile(r"R(\d\d)_S([0-2])([0-2])")
-
-
-def _lsstcam_number(name):
-    """Number of a science CCD of LSSTCam (and of DC2) from its name, as R20_S21."""
-    match = _LSSTCAM.fullmatch(name.strip())
-    if match is None or match[1] not in _RAFTS:
-        return None
-    return 9 * _RAFTS.index(match[1]) + 3 * int(match[2]) + int(match[3])
 
 
 def _loaded(archive, number):
@@ -80,6 +91,13 @@ def _loaded(archive, number):
         return archive.load(number)
     except InputError:  # the exposure may be usable without; its reader will say
         return None
+
+
+_UNREADABLE = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError),
+    *(zlib.error, fits.VerifyError),
+)
+"""What astropy raises on damaged files, HDU by HDU."""
 
 
 @contextmanager
@@ -98,6 +116,6 @@ def _image_and_archive(path):
     except StopIteration as error:
         msg = "an LSST (afw) file without an image plane"
         raise InputError(msg) from error
-    except (OSError, EOFError, ValueError, TypeError, zlib.error, fits.VerifyError) as error:
+    except _UNREADABLE as error:
         msg = f"not FITS, or damaged ({error}); fetch it again"
         raise CorruptFileError(msg) from error

@@ -4,6 +4,7 @@ import numpy as np
 
 from skydelta.errors import UnsupportedError
 from skydelta.io.afw.output_archive import Catalog
+from skydelta.io.afw.rows import load
 from skydelta.lsst.bounded_field import ChebyshevBoundedField
 from skydelta.lsst.photo_calib import BoundedPhotoCalib
 
@@ -26,7 +27,7 @@ def read_photo_calib(archive, number):
     mean, error = float(row["calibrationMean"]) * unit, float(row["calibrationErr"]) * unit
     if bool(row["flags"][0]):
         return BoundedPhotoCalib(mean, error)
-    field = archive.load(row["field"])
+    field = load(archive, row["field"], "evaluate", "BoundedField")
     if field is None:
         msg = f"archive object {number}: a PhotoCalib that varies has no field"
         raise ValueError(msg)

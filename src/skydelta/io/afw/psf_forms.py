@@ -34,7 +34,9 @@ def parent_psf(exposure):
         psf = psf.psf
     elif (x0, y0) != (0, 0):
         psf = OffsetPsf(psf, -x0, -y0)
-    if type(psf).__name__ in WRITERS:
+    # A plain PSFEx file's class bears the same name as LSST's, but not its conventions.
+    ours = type(psf).__module__.startswith("skydelta.lsst.")
+    if ours and type(psf).__name__ in WRITERS:
         return psf, None
     return _nearest(psf, exposure.bbox)
 

@@ -6,7 +6,7 @@ import numpy as np
 from astropy.io import fits
 
 from skydelta.io.afw_catalogue.names import AFW_CLASS, CURRENT_VERSION
-from skydelta.io.native import replacing
+from skydelta.io.fits_writer import write_hdus
 
 
 def write_afw_catalogue(path, table, *, aliases=None, kind="SOURCE"):
@@ -47,8 +47,7 @@ def write_afw_catalogue(path, table, *, aliases=None, kind="SOURCE"):
         (fits.Card(f"HIERARCH {key}" if len(key) > 8 else key, value) for key, value in cards),
         unique=False,
     )
-    with replacing(path) as partial:
-        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(partial, overwrite=True)
+    write_hdus(path, [fits.PrimaryHDU(), hdu])
 
 
 def _given(aliases, table):
