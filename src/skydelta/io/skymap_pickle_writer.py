@@ -7,7 +7,7 @@ pex_config. That is the form of files made before cells (2021), which later vers
 import struct
 from pathlib import Path
 
-from skydelta.io.native import replacing
+from skydelta.io.replacing import replacing
 from skydelta.skymap.config import PlainPatches
 
 _MODULE = "lsst.skymap.ringsSkyMap"
