@@ -9,7 +9,7 @@ from skydelta.io.afw.exposure_header import plane_header, primary_header
 from skydelta.io.afw.exposure_wcs import largest_offset
 from skydelta.io.afw.output_archive import OutputArchive
 from skydelta.io.afw.psf_forms import parent_psf
-from skydelta.io.fits_writer import write_hdus
+from skydelta.io.replacing import replacing
 from skydelta.lsst.exposure_info import ExposureInfo, FilterLabel
 from skydelta.lsst.photo_calib import BoundedPhotoCalib
 from skydelta.lsst.sky_wcs import AstSkyWcs
@@ -62,7 +62,9 @@ def write_afw(path, exposure, *, expinfo_version=1, psf=None, compress=False):
     if deviation is not None:
         primary.header["PSFDEV"] = (deviation, "largest error of the written PSF / its peak")
     hdus = [primary, *_planes(exposure, compress), *archive.hdus()]
-    write_hdus(path, hdus)
+    # Without sums: astropy changes variable-length tables once more while it writes them.
+    with replacing(path) as partial:
+        fits.HDUList(hdus).writeto(partial, overwrite=True, output_verify="silentfix")
 
 
 def _planes(exposure, compress):
