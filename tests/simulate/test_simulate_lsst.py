@@ -23,7 +23,7 @@ from skydelta.lsst.psfex_psf import PsfexPsf
 from skydelta.psf import resize_stamps, sample_psf, shift_stamps
 from skydelta.simulate.lsst import simulate_lsst_survey
 from skydelta.simulate.lsst_coadds import TractTemplate
-from skydelta.simulate.lsst_plan import SMALL_DC2, plan_lsst_survey
+from skydelta.simulate.lsst_plan import FIRST_VISIT, SMALL_DC2, plan_lsst_survey
 from skydelta.skymap import CONFIGURATIONS, PlainPatches, SkyMapConfig
 
 CALEXP = {"visit": 1013665, "detector": 79, "band": "i"}
@@ -276,10 +276,11 @@ class TestNativeTwin:
 
 class TestFiles:
     def test_same_seed_same_pixels(self, tmp_path):
+        few = {"star_density": 10, "galaxy_density": 10, "centre": (56.3033, -30.4959)}
         for name in ("a", "b"):
-            simulate_lsst_survey(tmp_path / name, **TINY)
+            simulate_lsst_survey(tmp_path / name, **TINY, **few)
         files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*"))
-        assert len([f for f in files if f.suffix == ".fits"]) >= 4
+        assert len([f for f in files if f.suffix == ".fits"]) >= 3
         for name in (f for f in files if (tmp_path / "a" / f).is_file()):
             one, two = ((tmp_path / run / name).read_bytes() for run in ("a", "b"))
             assert one == two, name
@@ -294,6 +295,23 @@ class TestFiles:
             assert [h.header["EXTTYPE"] for h in hdul[1:4]] == ["IMAGE", "MASK", "VARIANCE"]
             classes = {row["name"] for row in hdul["ARCHIVE_INDEX"].data}
         assert {"PsfexPsf", "SkyWcs", "PhotoCalib", "Detector", "ApCorrMap", "Polygon"} <= classes
+
+    def test_bands_and_versions(self, tmp_path):
+        options = {"bands": ("g", "i"), "expinfo_version": 2}
+        few = {"star_density": 5, "galaxy_density": 5, "centre": (56.3033, -30.4959)}
+        simulate_lsst_survey(tmp_path, **TINY, **few, **options)
+        repo = Repository(tmp_path)
+        taken = repo.datasets("calexp")
+        assert [(t["visit"] - FIRST_VISIT, t["band"]) for t in taken] == [(0, "g"), (1, "i")]
+        coadds = {band: repo.datasets("deepCoadd", band=band) for band in "gi"}
+        assert len(coadds["g"]) == len(coadds["i"]) > 0
+        exposure = repo.get("calexp", **taken[1])
+        assert (exposure.info.filter_label.band, exposure.band) == ("i", "i")
+        inputs = [
+            set(repo.get("deepCoadd", **coadds[band][0]).info.coadd_inputs.visits.columns["id"])
+            for band in "gi"
+        ]
+        assert not inputs[0] & inputs[1]
 
     @pytest.mark.parametrize(
         "config", [SMALL_DC2, SkyMapConfig(60, 0.168, 0.02, PlainPatches((100, 200), 5), 3.0, 7.5)]
