@@ -83,11 +83,19 @@ variance_from
     Returns
     -------
     LsstSurvey
+
+    Raises
+    ------
+    ValueError
+        For a band that is not one of ugrizy, a detector that LSSTCam does not have, a skymap of
+        cells.
     """
     plan = plan_lsst_survey(seed=seed, **geometry)
     writers = [Gen2Writer(outdir, expinfo_version)]
     if native is not None:
         writers.append(NativeWriter(native, native_psf_nodes))
+    for writer in writers:
+        writer.begin(plan)
     sky = _sky_of(plan, seed, star_density, galaxy_density, event_density)
     truths = []
     for pointing in plan.pointings:
@@ -117,7 +125,7 @@ variance_from
                 writer.add_coadd(patch, coadd)
     truth = vstack(truths)
     for writer in writers:
-        writer.finish(plan, truth)
+        writer.finish(truth)
     outdir = Path(outdir)
     return LsstSurvey(outdir, outdir / "truth.csv", None if native is None else Path(native))
 

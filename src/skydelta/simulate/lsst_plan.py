@@ -171,7 +171,7 @@ def plan_lsst_survey(
     skymap = RingsSkyMap(skymap)
     centre = centre or tract_corner(skymap, CORNER_OF_TRACT)
     nominal = nominal_conditions(bands, zero_point)
-    width = WIDTH if psf_pixstep == PIXSTEP else int(WIDTH * PIXSTEP / psf_pixstep) // 2 * 2 + 1
+    width = int(WIDTH * PIXSTEP / psf_pixstep) // 2 * 2 + 1  # the same part of the sky, odd
     model = {"degree": psf_degree, "pixstep": psf_pixstep, "width": width}
     pointings = plan_pointings(
         seed=seed,

@@ -33,6 +33,17 @@ class Gen2Writer:
         self.root = Path(root)
         self.expinfo_version = expinfo_version
 
+    def begin(self, plan):
+        """Write the sky map, tracts_mapping.sqlite3 and the configuration."""
+        write_skymap_pickle(self._path("deepCoadd_skyMap"), plan.skymap.config)
+        rows = [
+            Overlap(p.visit, p.detector, p.band, tract, patch, float("nan"))
+            for p, keys in zip(plan.pointings, plan.edges, strict=True)
+            for tract, patch in keys
+        ]
+        write_tracts_mapping(self.root / "tracts_mapping.sqlite3", rows)
+        write_configuration(self.root, MAPPER)
+
     def add_exposure(self, pointing, exposure, sky, seed):
         """Write a calexp and its stars."""
         data_id = {
@@ -52,16 +63,8 @@ class Gen2Writer:
         )
         write_afw(path, exposure, expinfo_version=self.expinfo_version)
 
-    def finish(self, plan, truth):
-        """Write the sky map, tracts_mapping.sqlite3, the configuration and truth.csv."""
-        write_skymap_pickle(self._path("deepCoadd_skyMap"), plan.skymap.config)
-        rows = [
-            Overlap(p.visit, p.detector, p.band, tract, patch, float("nan"))
-            for p, keys in zip(plan.pointings, plan.edges, strict=True)
-            for tract, patch in keys
-        ]
-        write_tracts_mapping(self.root / "tracts_mapping.sqlite3", rows)
-        write_configuration(self.root, MAPPER)
+    def finish(self, truth):
+        """Write truth.csv."""
         write_truth(self.root / "truth.csv", truth)
 
     def _path(self, dataset, **data_id):
@@ -86,6 +89,9 @@ class NativeWriter:
         self.psf_nodes = psf_nodes
         self._exposures, self._coadds = [], []
 
+    def begin(self, plan):
+        """Nothing is known before there are images."""
+
     def add_exposure(self, pointing, exposure, sky, seed):
         """Write an exposure."""
         visit, detector, band = pointing.visit, pointing.detector, pointing.band
@@ -100,7 +106,7 @@ class NativeWriter:
         self._write(name, exposure)
         self._coadds.append(f'{tract},"{px},{py}",{band},{name}')
 
-    def finish(self, plan, truth):
+    def finish(self, truth):
         """Write the three tables."""
         write_csv(self.root / "exposures.csv", "visit,detector,band,path", self._exposures)
         write_csv(self.root / "coadds.csv", "tract,patch,band,path", self._coadds)
