@@ -94,6 +94,26 @@ def _chain(**seeing):
 
 
 @pytest.fixture(scope="session")
+def chain_of():
+    """Chain of any object with `science` and `coadds` as a simulated pair's."""
+    return Chain
+
+
+@pytest.fixture(scope="session")
+def lsst_survey(tmp_path_factory):
+    """A simulated LSST repository, one visit of 4 detectors over three tracts, and native twins.
+
+    Denser in stars and events than the demo: enough of both on 512 x 512 px.
+    """
+    from skydelta.simulate.lsst import simulate_lsst_survey
+
+    folder = tmp_path_factory.mktemp("lsst")
+    return simulate_lsst_survey(
+        folder / "repository", native=folder / "native", star_density=45, event_density=6
+    )
+
+
+@pytest.fixture(scope="session")
 def broad():
     """The chain on a science exposure of 0.9 arcsec over a template of 0.7 arcsec."""
     return _chain(seed=5, fwhm_science=0.9, fwhm_template=0.7)

@@ -45,6 +45,7 @@ def _parser():
     imported.add_argument("-o", "--output", metavar="OUT.yaml", help="default: standard output")
     imported.add_argument("--force", action="store_true", help="overwrite OUT.yaml")
     imported.set_defaults(run=_import_config)
+    _add_simulate(commands)
     _add_compare(commands)
     _add_verify(commands)
     _add_status(commands)
@@ -66,6 +67,19 @@ def _add_slurm_jobs(commands):
     choice.add_argument("--wait", action="store_true", help="return when none is left")
     choice.add_argument("--cancel", action="store_true", help="cancel them and wait for their end")
     left.set_defaults(run=_slurm_jobs)
+
+
+def _add_simulate(commands):
+    """The subcommand ``simulate``."""
+    command = commands.add_parser(
+        "simulate",
+        help="make a survey whose truth is known, in the native format or as LSST repository",
+        description="Simulate a small survey: exposures, coadds, and what changed between them "
+        "(truth.csv). In the native format with the workflow's two tables, or as an LSST gen2 "
+        "repository: calexp, src, deepCoadd, sky map and tracts_mapping.sqlite3.",
+    )
+    _simulate_options(command.add_argument)
+    command.set_defaults(run=_simulate)
 
 
 def _add_verify(commands):
@@ -168,6 +182,24 @@ def _add_compare(commands):
     command.set_defaults(run=_compare)
 
 
+def _simulate_options(add):
+    """Its options; the module of the command itself is imported only to run it."""
+    add("outdir", metavar="OUTDIR", help="folder to write; new or empty")
+    add(
+        "--format",
+        choices=("native", "lsst"),
+        default="native",
+        help="native: the demo's images and tables; lsst: an LSST gen2 repository where three "
+        "tracts meet; default native",
+    )
+    add("--visits", dest="n_visits", type=_positive, metavar="N", help="epochs, each in all bands")
+    add("--detectors", nargs="+", type=int, metavar="N", help="default: 0 1, or 78 79 80 81")
+    add("--bands", nargs="+", choices="ugrizy", metavar="B", help="default: r i, or i")
+    add("--shape", nargs=2, type=_positive, metavar=("NY", "NX"), help="px of an exposure")
+    add("--seed", type=int, metavar="N", help="another seed gives another sky")
+    add("--native", metavar="DIR", help="with --format lsst: the same pixels in native files, too")
+
+
 def _positive(text):
     """A whole number of at least 1."""
     value = int(text)
@@ -211,6 +243,12 @@ def _slurm_jobs(arguments):
         print(job)
     if arguments.wait or arguments.cancel:
         wait(arguments.directory)
+
+
+def _simulate(arguments):
+    from skydelta.simulate.command import simulate
+
+    print("\n".join(simulate(arguments)))
 
 
 def _compare(arguments):

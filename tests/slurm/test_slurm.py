@@ -112,7 +112,7 @@ def test_every_product_is_that_of_the_local_run(whole_run, tiny_run):
 
 def test_an_exposure_is_one_slurm_job(whole_run):
     submitted = whole_run.output.count("has been submitted with SLURM jobid")
-    assert submitted == len(["simulate", "overlap", "catalogue", "report"]) + 2
+    assert submitted == len(["simulate", "overlap", "summary", "catalogue", "report"]) + 2
 
 
 def test_second_run_submits_nothing(start, whole_run, tiny_config):

@@ -171,6 +171,17 @@ def tiny_run(snakemake, tiny_config, tmp_path_factory):
     return snakemake("--configfile", tiny_config, directory=folder)
 
 
+@pytest.fixture(scope="session")
+def lsst_run(snakemake, lsst_survey, tmp_path_factory):
+    """The simulated LSST repository, run from its root alone as docs/tutorial.md does it."""
+    folder = tmp_path_factory.mktemp("lsst_run")
+    (folder / "sim").symlink_to(lsst_survey.root)
+    text = (ROOT / "docs" / "tutorial.md").read_text()
+    (choices,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (folder / "sim.yaml").write_text(choices)
+    return snakemake("--configfile", folder / "sim.yaml", directory=folder)
+
+
 @pytest.fixture
 def copied_run(tiny_run, tmp_path):
     """A copy of the tiny run's folder, dates included, to damage."""

@@ -7,6 +7,7 @@ PIXEL_SCALE = 0.2
 """arcsec per pixel of every simulated image."""
 
 _ARCSEC = 1.0 / 3600.0
+_SHORTEST_CORNER = 128.0 * np.sqrt(2.0)
 
 
 def tan_wcs(ra, dec, crpix, rotation_deg=0.0):
@@ -47,11 +48,12 @@ def detector_wcs(ra, dec, shape, rotation_deg, rng, distortion_px=2.0):
     rng
         numpy Generator, for the asymmetric part of the distortion.
     distortion_px
-        Radial displacement at the corner, px.
+        Radial displacement at the corner, px; images smaller than 256 x 256 px have as much of it
+        as the middle of one of that size, or it would diverge within reach of their stars.
     """
     ny, nx = shape
     wcs = tan_wcs(ra, dec, ((nx - 1) / 2, (ny - 1) / 2), rotation_deg)
-    corner = 0.5 * np.hypot(nx, ny)
+    corner = max(0.5 * np.hypot(nx, ny), _SHORTEST_CORNER)
     a, b = np.zeros((4, 4)), np.zeros((4, 4))
     a[3, 0] = a[1, 2] = b[0, 3] = b[2, 1] = distortion_px / corner**3
     for power in ((2, 0), (1, 1), (0, 2)):

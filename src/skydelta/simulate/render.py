@@ -8,11 +8,13 @@ pixel area. A resampling that conserves the flux of stars is the right one for t
 import galsim
 import numpy as np
 
+from skydelta.simulate import stamped
 from skydelta.simulate.astrometry import jacobians, positions_on
+from skydelta.simulate.optics import MoffatField
+from skydelta.simulate.stamped import GALAXY_LEVEL, sersic_radius, touches
 
 _STAR_LEVEL = 0.005
-_GALAXY_LEVEL = 0.02
-"""Surface brightness where a stamp ends, in units of the sky noise of a pixel."""
+"""Surface brightness where a star's stamp ends, in units of the sky noise of a pixel."""
 
 _MAX_RADIUS = 300
 """Half-width of the largest stamp, px."""
@@ -34,7 +36,8 @@ def render_sky(shape, wcs, psf, sky, band, event_flux, counts_per_njy, noise):
     wcs
         Where sources truly fall.
     psf
-        skydelta.simulate.optics.MoffatField on this grid.
+        On this grid: a skydelta.simulate.optics.MoffatField, whose wings reach far out, or any
+        other skydelta.psf.Psf, of which stars and galaxies are drawn as far as its stamps reach.
     sky
         skydelta.simulate.sky.Sky.
     band
@@ -52,11 +55,20 @@ def render_sky(shape, wcs, psf, sky, band, event_flux, counts_per_njy, noise):
         (ny, nx) float32.
     """
     image = np.zeros(shape, np.float32)
-    stars = sky.stars
-    draw_points(image, wcs, psf, stars.ra, stars.dec, stars.flux[band] * counts_per_njy, noise)
-    events = sky.events
-    draw_points(image, wcs, psf, events.ra, events.dec, event_flux * counts_per_njy, noise)
-    draw_galaxies(image, wcs, psf, sky.galaxies, sky.galaxies.flux[band] * counts_per_njy, noise)
+    stars, galaxies, events = sky.stars, sky.galaxies, sky.events
+    points = (
+        (stars.ra, stars.dec, stars.flux[band] * counts_per_njy),
+        (events.ra, events.dec, event_flux * counts_per_njy),
+    )
+    galaxy_counts = galaxies.flux[band] * counts_per_njy
+    if isinstance(psf, MoffatField):
+        for ra, dec, counts in points:
+            draw_points(image, wcs, psf, ra, dec, counts, noise)
+        draw_galaxies(image, wcs, psf, galaxies, galaxy_counts, noise)
+    else:
+        for ra, dec, counts in points:
+            stamped.draw_points(image, wcs, psf, ra, dec, counts)
+        stamped.draw_galaxies(image, wcs, psf, galaxies, galaxy_counts, noise)
     return image
 
 
@@ -67,7 +79,7 @@ def draw_points(image, wcs, psf, ra, dec, counts, noise):
     counts = counts[shining][index]
     radius = psf.radius(counts, _STAR_LEVEL * noise)
     parameters = np.column_stack(psf.parameters(x, y))
-    for i in np.flatnonzero(_touches(image.shape, x, y, radius)):
+    for i in np.flatnonzero(touches(image.shape, x, y, radius)):
         profile = psf.profile(*parameters[i]).withFlux(counts[i])
         _add(image, profile, x[i], y[i], radius[i])
 
@@ -78,11 +90,11 @@ def draw_galaxies(image, wcs, psf, galaxies, counts, noise):
     counts = counts[index]
     jacobian = jacobians(wcs, x, y)
     scale = np.sqrt(np.abs(np.linalg.det(jacobian)))
-    level = _GALAXY_LEVEL * noise
-    extent = _sersic_radius(galaxies.radius[index] / scale, galaxies.index[index], counts, level)
+    level = GALAXY_LEVEL * noise
+    extent = sersic_radius(galaxies.radius[index] / scale, galaxies.index[index], counts, level)
     radius = np.maximum(extent + psf.fwhm[0], psf.radius(counts, level))
     parameters = np.column_stack(psf.parameters(x, y))
-    for i in np.flatnonzero(_touches(image.shape, x, y, radius)):
+    for i in np.flatnonzero(touches(image.shape, x, y, radius)):
         one = index[i]
         # 400 is the flux, in units of the pixel noise, where a point source has S/N of about 50.
         gsparams = _CAREFUL if counts[i] > 400 * noise else _QUICK
@@ -98,23 +110,6 @@ def _sersic(index, radius, gsparams):
     if index == 1:
         return galsim.Exponential(half_light_radius=radius, gsparams=gsparams)
     return galsim.DeVaucouleurs(half_light_radius=radius, gsparams=gsparams)
-
-
-def _sersic_radius(half_light, index, counts, level):
-    """Px where the surface brightness of circular Sersic profiles falls to `level`.
-
-    With I(r) = I_e exp(-b [(r / r_e)^(1/n) - 1]) and
-    I_e = F b^(2n) e^-b / (2 pi n Gamma(2n) r_e^2).
-    """
-    b = np.where(index == 1, 1.67835, 7.66925)
-    gamma = np.where(index == 1, 1.0, 5040.0)
-    at_half = counts * b ** (2 * index) * np.exp(-b) / (2 * np.pi * index * gamma * half_light**2)
-    return half_light * np.maximum(1 + np.log(at_half / level) / b, 0.0) ** index
-
-
-def _touches(shape, x, y, radius):
-    ny, nx = shape
-    return (x > -radius) & (x < nx + radius) & (y > -radius) & (y < ny + radius)
 
 
 def _add(image, profile, x, y, radius):

@@ -121,17 +121,30 @@ def plan_survey(
     -------
     SurveyPlan
     """
-    unknown = sorted(set(bands) - set(BANDS))
-    if unknown:
-        msg = f"bands must be out of {BANDS}, got {unknown}"
-        raise ValueError(msg)
-    nominal = {band: exposure_conditions(band, zero_point) for band in bands}
-    pointings = _plan(
-        seed, n_visits, detectors, nominal, shape, centre, rotation_deg, fwhm_science, variable_psf
+    nominal = nominal_conditions(bands, zero_point)
+    pointings = plan_pointings(
+        seed=seed,
+        n_visits=n_visits,
+        detectors=detectors,
+        nominal=nominal,
+        shape=shape,
+        centre=centre,
+        rotation_deg=rotation_deg,
+        fwhm_science=fwhm_science,
+        variable_psf=variable_psf,
     )
     images = [(p.wcs, p.shape) for p in pointings]
     tract = tract_over(images, patch_inner=patch_inner, patch_border=patch_border)
     return SurveyPlan(pointings, tract, covered(tract, images), nominal)
+
+
+def nominal_conditions(bands, zero_point=None):
+    """Conditions of an exposure by band; ValueError for a band that is not one of ugrizy."""
+    unknown = sorted(set(bands) - set(BANDS))
+    if unknown:
+        msg = f"bands must be out of {BANDS}, got {unknown}"
+        raise ValueError(msg)
+    return {band: exposure_conditions(band, zero_point) for band in bands}
 
 
 def simulate_survey(
@@ -225,7 +238,7 @@ def simulate_survey(
     )
     tract, nominal = plan.tract, plan.nominal
     noise_flux = {b: c.point_source_error(TYPICAL_FWHM) for b, c in nominal.items()}
-    sky = _make_sky(seed, tract, star_density, galaxy_density, event_density, noise_flux)
+    sky = make_sky(seed, tract, star_density, galaxy_density, event_density, noise_flux)
     paths = SurveyTables(outdir / "exposures.csv", outdir / "coadds.csv", outdir / "truth.csv")
     _write_exposures(
         paths,
@@ -245,7 +258,7 @@ def simulate_survey(
         psf = make_psf(rng, tract.shape, fwhm, variable=variable_psf)
         patches = observe_tract(tract, psf, sky, band, conditions, rng, data=plan.data)
         coadds += _write_coadds(outdir, band, patches)
-    _write_csv(paths.coadds, "tract,patch,band,path", coadds)
+    write_csv(paths.coadds, "tract,patch,band,path", coadds)
     return paths
 
 
@@ -260,7 +273,7 @@ def _write_exposures(paths, pointings, sky, seed, defects, **options):
         write_exposure(paths.exposures.parent / name, exposure)
         rows.append(f"{visit},{detector},{band},{name}")
         truths.append(truth)
-    _write_csv(paths.exposures, "visit,detector,band,path", rows)
+    write_csv(paths.exposures, "visit,detector,band,path", rows)
     write_truth(paths.truth, vstack(truths))
 
 
@@ -274,20 +287,44 @@ def _write_coadds(outdir, band, patches):
     return rows
 
 
-def _plan(
-    seed, n_visits, detectors, nominal, shape, centre, rotation_deg, fwhm_range, variable_psf
+def plan_pointings(
+    *,
+    seed,
+    n_visits,
+    detectors,
+    nominal,
+    shape,
+    centre,
+    rotation_deg,
+    fwhm_science,
+    variable_psf,
+    first_visit=_FIRST_VISIT,
 ):
-    """All pointings of the survey: where, when and how sharp."""
+    """All pointings of a survey: where, when and how sharp.
+
+    Parameters
+    ----------
+    nominal
+        Conditions by band.
+    first_visit
+        Number of the first visit; the others follow.
+    seed, n_visits, detectors, shape, centre, rotation_deg, fwhm_science, variable_psf
+        As of `simulate_survey`.
+
+    Returns
+    -------
+    list of Pointing
+    """
     pointings = []
     for number in range(n_visits * len(nominal)):
         epoch, band = number // len(nominal), list(nominal)[number % len(nominal)]
-        visit = _FIRST_VISIT + number
+        visit = first_visit + number
         rng = rng_for(seed, "visit", visit)
         rotation = rotation_deg + 25.0 * epoch + rng.uniform(-2, 2)
         dither = rng.uniform(-15, 15, 2) * PIXEL_SCALE / 3600.0
         ra = centre[0] + dither[0] / np.cos(np.radians(centre[1]))
         boresight = tan_wcs(ra, centre[1] + dither[1], (0.0, 0.0), rotation)
-        best, worst = fwhm_range
+        best, worst = fwhm_science
         fwhm = best + (worst - best) * (
             rng.uniform(0.6, 1.0) if number % 2 == 0 else rng.uniform(0, 0.2)
         )
@@ -318,16 +355,21 @@ def _detector_offsets(n, shape):
         )
 
 
-def _make_sky(seed, tract, star_density, galaxy_density, event_density, noise_flux):
+def make_sky(seed, grid, star_density, galaxy_density, event_density, noise_flux):
+    """Everything that shines on a grid, an object with `wcs` and `shape`; densities in arcmin^-2.
+
+    noise_flux: {band: nJy}, see skydelta.simulate.sky.make_events.
+    """
     stars, galaxies = make_static_sky(
-        seed, tract.wcs, tract.shape, stars=star_density, galaxies=galaxy_density
+        seed, grid.wcs, grid.shape, stars=star_density, galaxies=galaxy_density
     )
-    area = np.prod(tract.shape) * (PIXEL_SCALE / 60.0) ** 2
+    area = np.prod(grid.shape) * (PIXEL_SCALE / 60.0) ** 2
     events = make_events(
-        seed, tract.wcs, tract.shape, round(event_density * area), galaxies, noise_flux
+        seed, grid.wcs, grid.shape, round(event_density * area), galaxies, noise_flux
     )
     return Sky(stars, galaxies, events)
 
 
-def _write_csv(path, header, rows):
+def write_csv(path, header, rows):
+    """Write a table of lines that are ready."""
     path.write_text("\n".join([header, *rows]) + "\n")
