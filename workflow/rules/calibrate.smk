@@ -40,9 +40,7 @@ rule calibrate:
 
 rule catalogue:
     input:
-        catalogues=per_exposure(
-            "results/deepDiff/v{visit}-f{band}/diaSrc_{visit}-{band}-det{detector}.parquet"
-        ),
+        exposures="results/status/summary.csv",
     output:
         catalogue=expand(
             "results/catalogue/diaSources.{format}",

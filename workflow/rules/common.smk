@@ -108,6 +108,13 @@ def statuses():
     return per_exposure("results/status/{visit}-{band}-det{detector}.json")
 
 
+def outcomes():
+    """One product of the last stage of every exposure: what a batch is counted in."""
+    return per_exposure(
+        "results/deepDiff/v{visit}-f{band}/diaSrc_{visit}-{band}-det{detector}.parquet"
+    )
+
+
 def truth_table():
     """The truth table, if there is one: the configured one or the simulator's."""
     if SURVEY.simulated:

@@ -7,10 +7,7 @@ results/report.html, one page that opens without a network.
 
 rule report:
     input:
-        catalogues=per_exposure(
-            "results/deepDiff/v{visit}-f{band}/diaSrc_{visit}-{band}-det{detector}.parquet"
-        ),
-        statuses=statuses(),
+        exposures="results/status/summary.csv",
         overlaps="results/overlaps/overlaps.csv",
         truth=truth_table(),
     output:
