@@ -134,3 +134,21 @@ def test_tracts_of_the_same_input_exposures_share_their_noise(patches, stars):
     twice = np.median(template.exposure.variance[template.coverage == 2])
     once = np.median(template.exposure.variance[template.coverage == 1])
     assert twice > 0.9 * once
+
+
+def test_each_pair_of_coadds_has_its_own_correlation(patches, stars):
+    """Two patches cut from one tract repeat each other; the other tract's noise is its own."""
+    (left, shape_l), (right, shape_r), (other, shape_o) = patches.values()
+    step = round(left.wcs.crpix[0] - right.wcs.crpix[0])
+    field = white_noise((shape_l[0], step + shape_r[1]), 8, 4.0)
+    coadds = [
+        coadd(left, shape_l, stars, field[:, : shape_l[1]]),
+        coadd(right, shape_r, stars, field[:, step:]),
+        coadd(other, shape_o, stars, white_noise(shape_o, 9, 4.0)),
+    ]
+    template = build_template(SCIENCE, SHAPE, coadds, band="i")
+    variance = template.exposure.variance
+    # w = 1/3 each: three variances, and twice the covariance of the one pair.
+    expected = 4.0 * (3 + 2) / 9
+    assert np.median(variance[template.coverage == 3]) == pytest.approx(expected, rel=0.07)
+    assert np.median(variance[template.coverage == 2]) == pytest.approx(4.0 / 2, rel=0.07)

@@ -1,8 +1,8 @@
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from scenes import gaussian
 
 from skydelta.errors import BadImageError, BadKernelError, BadVarianceError, InputError
@@ -11,6 +11,7 @@ from skydelta.psf import adaptive_shape
 from skydelta.stamps import StampOptions, aperture_flux, match_stamp, stamp_spec
 from skydelta.star_noise import robust_sigma
 
+ROOT = Path(__file__).resolve().parents[1]
 SHAPE = (63, 63)
 STARS = [
     (14, 17, 9e3),

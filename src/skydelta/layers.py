@@ -66,32 +66,60 @@ def _background_weight(variance, valid, cell=128):
 
 
 def overlap_correlation(layers, overlap_noise):
-    """(r, how it was found)."""
+    """How the noise of each layer is related to that of each other.
+
+    Patches of one tract are cut from the same exposures, those of two tracts need not be: where it
+    is measured, every pair has its own correlation, and a pair with too few common pixels has the
+    mean of the others.
+
+    Returns
+    -------
+    r : ndarray
+        (n, n) correlations, 0 to 1, 1 on the diagonal.
+    mean : float
+        Of all pairs, weighted by their common pixels.
+    how : str
+        ``"given"``, ``"one coadd"``, ``"assumed"`` or ``"measured"``.
+    """
+    n = len(layers)
     if overlap_noise == "independent":
-        return 0.0, "given"
-    if overlap_noise == "shared" or len(layers) == 1:
-        return 1.0, "given" if overlap_noise == "shared" else "one coadd"
-    values, counts = [], []
+        return np.eye(n), 0.0, "given"
+    if overlap_noise == "shared" or n == 1:
+        return np.ones((n, n)), 1.0, "given" if overlap_noise == "shared" else "one coadd"
+    values, counts = np.full((n, n), np.nan), np.zeros((n, n))
     for i, a in enumerate(layers):
-        for b in layers[i + 1 :]:
+        for j, b in enumerate(layers[i + 1 :], start=i + 1):
             value, count = _pair_correlation(a, b)
             if count >= _MIN_SHARED_PIXELS:
-                values.append(value)
-                counts.append(count)
-    if not values:
-        return 1.0, "assumed"
-    return float(np.clip(np.average(values, weights=counts), 0.0, 1.0)), "measured"
+                values[i, j] = values[j, i] = np.clip(value, 0.0, 1.0)
+                counts[i, j] = count
+    known = counts > 0
+    if not known.any():
+        return np.ones((n, n)), 1.0, "assumed"
+    mean = float(np.average(values[known], weights=counts[known]))
+    values[np.isnan(values)] = mean
+    np.fill_diagonal(values, 1.0)
+    return values, mean, "measured"
 
 
-def _shared(a, b):
-    """Pixels two layers share: (image a, image b, variance a, variance b), 1-d."""
+def _common_cuts(a, b):
+    """Slices of the pixels that two layers share, in the one and in the other; None if none."""
     (ya, xa), (yb, xb) = a.resampled.slices, b.resampled.slices
     y0, y1 = max(ya.start, yb.start), min(ya.stop, yb.stop)
     x0, x1 = max(xa.start, xb.start), min(xa.stop, xb.stop)
     if y1 <= y0 or x1 <= x0:
-        return (np.zeros(0, np.float32),) * 4
+        return None
     cut_a = slice(y0 - ya.start, y1 - ya.start), slice(x0 - xa.start, x1 - xa.start)
     cut_b = slice(y0 - yb.start, y1 - yb.start), slice(x0 - xb.start, x1 - xb.start)
+    return cut_a, cut_b
+
+
+def _shared(a, b):
+    """Pixels two layers share: (image a, image b, variance a, variance b), 1-d."""
+    cuts = _common_cuts(a, b)
+    if cuts is None:
+        return (np.zeros(0, np.float32),) * 4
+    cut_a, cut_b = cuts
     both = (a.weight[cut_a] > 0) & (b.weight[cut_b] > 0)
     # A million pixels are enough for any statistic here.
     pick = slice(None, None, max(np.count_nonzero(both) // 1_000_000, 1))
@@ -158,7 +186,20 @@ def _pair_correlation(a, b):
 
 
 def combine(layers, shape, r):
-    """Weighted mean image, its variance, mask and coverage."""
+    """Weighted mean image, its variance, mask and coverage.
+
+    With weights w, pixel variances V and correlations r of the layers' noise, the variance of the
+    mean is the sum of r_ij w_i w_j sqrt(V_i V_j) over all pairs, divided by (sum w)^2.
+
+    Parameters
+    ----------
+    layers
+        List of Layer.
+    shape
+        (ny, nx).
+    r
+        (n, n), from `overlap_correlation`.
+    """
     planes = dict(PLANES)
     for layer in layers:
         planes = add_planes(planes, layer.resampled.mask.planes)
@@ -166,27 +207,41 @@ def combine(layers, shape, r):
     coverage = np.zeros(shape, np.uint8)
     sum_w = np.zeros(shape, np.float32)
     image = np.zeros(shape, np.float32)
-    independent = np.zeros(shape, np.float32)
-    shared = np.zeros(shape, np.float32)
+    variance = np.zeros(shape, np.float32)
     bits = np.zeros(shape, np.int32)
     spared = _spare_bad_pixels(layers, shape)
     for layer, w in zip(layers, spared, strict=True):
         cut = layer.resampled.slices
-        variance = np.where(w > 0, layer.resampled.variance, np.float32(0))
         coverage[cut] += w > 0
         sum_w[cut] += w
         image[cut] += w * layer.resampled.image
-        independent[cut] += w * w * variance
-        shared[cut] += w * np.sqrt(variance)
+        variance[cut] += np.where(w > 0, w * w * layer.resampled.variance, np.float32(0))
         layer_bits = Mask(layer.resampled.mask.array, layer.resampled.mask.planes).canonical()
         bits[cut] |= np.where(w > 0, layer_bits.array, 0)
+    _add_covariances(variance, layers, spared, r)
     empty = coverage == 0
     sum_w[empty] = 1.0
     image /= sum_w
-    variance = ((1.0 - r) * independent + r * shared * shared) / (sum_w * sum_w)
+    variance /= sum_w * sum_w
     variance[empty] = np.nan
     bits[empty] |= no_data
-    return image, variance.astype(np.float32), Mask(bits, planes), coverage
+    return image, variance, Mask(bits, planes), coverage
+
+
+def _add_covariances(variance, layers, weights, r):
+    """What the pairs of layers add, in place, where both have data."""
+    for i, a in enumerate(layers):
+        for j, b in enumerate(layers[i + 1 :], start=i + 1):
+            cuts = _common_cuts(a, b)
+            if cuts is None or r[i, j] == 0:
+                continue
+            (cut_a, cut_b), (rows, columns) = cuts, a.resampled.slices
+            weight = weights[i][cut_a] * weights[j][cut_b]
+            product = a.resampled.variance[cut_a] * b.resampled.variance[cut_b]
+            both = np.where(weight > 0, weight * np.sqrt(product), np.float32(0))
+            y0, x0 = rows.start + cut_a[0].start, columns.start + cut_a[1].start
+            ny, nx = both.shape
+            variance[y0 : y0 + ny, x0 : x0 + nx] += np.float32(2 * r[i, j]) * both
 
 
 _BAD = ("BAD", "SAT", "CR", "EDGE", "SUSPECT")

@@ -68,9 +68,8 @@ def build_template(
 
     Each coadd is resampled once, straight to the exposure. Where several overlap they are averaged
     with the inverse of their *background* variance: weights that knew the sources' own photon
-    noise would change the PSF with brightness. With weights w, pixel variances V and a
-    correlation r between the noise of two coadds the variance of the mean is
-    ((1 - r) sum w^2 V + r (sum w sqrt(V))^2) / (sum w)^2.
+    noise would change the PSF with brightness. The variance of the mean knows how the noise of
+    each two coadds is correlated (`skydelta.layers.combine`).
 
     Parameters
     ----------
@@ -122,8 +121,8 @@ def build_template(
     if np.any(offsets != 0):
         text = ", ".join(f"{value:.6g}" for value in offsets)
         notes.append(f"backgrounds matched, subtracted from the coadds: {text} counts")
-    correlation, how = overlap_correlation(layers, overlap_noise)
-    image, variance, mask, coverage = combine(layers, shape, correlation)
+    correlations, correlation, how = overlap_correlation(layers, overlap_noise)
+    image, variance, mask, coverage = combine(layers, shape, correlations)
     covered = float(np.mean(coverage > 0))
     if covered < min_coverage:
         msg = f"coadds cover {covered:.3f} of the exposure, less than min_coverage={min_coverage}"
