@@ -17,10 +17,10 @@ from skydelta.io.native import (
     mark_unusable,
     mask_planes,
     notes_of,
-    photo_calib_from_header,
     read_native,
     write_exposure,
 )
+from skydelta.io.zero_points import photo_calib_from_header
 from skydelta.mask import Mask
 from skydelta.photocalib import PhotoCalib
 from skydelta.psf import GridPsf

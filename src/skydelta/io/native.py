@@ -17,11 +17,9 @@ from skydelta.exposure import Exposure
 from skydelta.field import Field
 from skydelta.io.fits_writer import write_hdus
 from skydelta.io.wcs import header_of, wcs_from_header
+from skydelta.io.zero_points import is_number, photo_calib_from_header
 from skydelta.mask import Mask
-from skydelta.photocalib import PhotoCalib
 from skydelta.psf import GridPsf, sample_psf
-
-_MAGGIES_TO_NJY = 10.0 ** (31.4 / 2.5)
 
 
 def write_exposure(path, exposure, extra=()):
@@ -97,7 +95,7 @@ def origin_of(header):
 def _value(header, key, default):
     """A card's number, or the default if it is missing or none."""
     value = header.get(key, default)
-    return value if _is_number(value) else default
+    return value if is_number(value) else default
 
 
 def _photo_calib_hdu(field):
@@ -279,41 +277,6 @@ def _photo_calib(hdul, header):
     hdu = hdul["PHOTOCALIB"]
     shape = (hdu.header["NYIMAGE"], hdu.header["NXIMAGE"])
     return replace(calib, field=Field(plane(hdu, float), shape, hdu.header["FUNCTION"]))
-
-
-_MAGNITUDE_CARDS = {"MAGZERO": "MAGZERR", "MAGZP": "MAGZPUNC"}
-"""Cards of a zero point, mag, and of its standard error."""
-
-
-def photo_calib_from_header(header):
-    """The photometric scale of a header (NJYSCALE, MAGZERO, MAGZP or FLUXMAG0), or None.
-
-    A zero point that PHOTSYS or MAGSYS calls Vega is none.
-    """
-    if is_vega(header):
-        return None
-    if header.get("NJYSCALE"):
-        return PhotoCalib(float(header["NJYSCALE"]), float(header.get("NJYSCERR", 0.0)))
-    for key, error_key in _MAGNITUDE_CARDS.items():
-        value, error = header.get(key), header.get(error_key)
-        if _is_number(value):
-            known = _is_number(error) and error > 0
-            return PhotoCalib.from_zero_point(float(value), float(error) if known else 0.0)
-    fluxmag0 = header.get("FLUXMAG0")
-    if isinstance(fluxmag0, int | float) and fluxmag0 > 0:
-        scale = _MAGGIES_TO_NJY / fluxmag0
-        return PhotoCalib(scale, scale * float(header.get("FLUXMAG0ERR", 0.0)) / fluxmag0)
-    return None
-
-
-def is_vega(header):
-    """Whether a header says that its zero point is in the Vega system."""
-    systems = (str(header.get(key, "")).strip().upper() for key in ("PHOTSYS", "MAGSYS"))
-    return any(system.startswith("VEGA") for system in systems)
-
-
-def _is_number(value):
-    return isinstance(value, int | float) and bool(np.isfinite(value))
 
 
 def observation_from_header(header):

@@ -9,12 +9,11 @@ from skydelta.background import estimate_background, noise_correlation
 from skydelta.errors import BadImageError, BadVarianceError, InputError
 from skydelta.exposure import Exposure
 from skydelta.io.native import (
-    is_vega,
     mark_unusable,
     mask_planes,
-    photo_calib_from_header,
 )
 from skydelta.io.wcs import repaired_header, wcs_from_header
+from skydelta.io.zero_points import is_vega, photo_calib_from_header
 from skydelta.mask import Mask
 
 MASK_CODES = {

@@ -3,10 +3,10 @@
 from astropy.io import fits
 
 from skydelta.io.afw.exposure_reader import CREATOR
-from skydelta.io.afw.photo_calibs import MAGGIES_TO_NJY
 from skydelta.io.afw.visit_infos import cards_of_visit_info
 from skydelta.io.native import add_notes
 from skydelta.io.wcs import header_of
+from skydelta.io.zero_points import MAGGIES_TO_NJY
 
 
 def primary_header(exposure, info, version, ids):

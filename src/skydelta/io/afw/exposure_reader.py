@@ -8,11 +8,11 @@ from skydelta.errors import BandMismatchError, InputError, UnsupportedError
 from skydelta.exposure import Exposure
 from skydelta.io.afw.components import component_ids, exposure_info, open_archive, version_of
 from skydelta.io.afw.exposure_wcs import exposure_wcs
-from skydelta.io.afw.photo_calibs import MAGGIES_TO_NJY
 from skydelta.io.afw.planes import image_planes, parent_origin, read_mask
 from skydelta.io.afw.rows import load
 from skydelta.io.afw.visit_infos import CARDS as VISIT_CARDS
 from skydelta.io.native import mark_unusable, notes_of, plane
+from skydelta.io.zero_points import MAGGIES_TO_NJY
 from skydelta.lsst.offset_psf import OffsetPsf
 from skydelta.photocalib import PhotoCalib
 

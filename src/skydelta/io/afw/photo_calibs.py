@@ -5,10 +5,10 @@ import numpy as np
 from skydelta.errors import UnsupportedError
 from skydelta.io.afw.output_archive import Catalog
 from skydelta.io.afw.rows import load
+from skydelta.io.zero_points import MAGGIES_TO_NJY
 from skydelta.lsst.bounded_field import ChebyshevBoundedField
 from skydelta.lsst.photo_calib import BoundedPhotoCalib
 
-MAGGIES_TO_NJY = 10.0 ** (31.4 / 2.5)
 _VERSION = 1
 _NO_BOX = (0, 0, -1, -1)
 
