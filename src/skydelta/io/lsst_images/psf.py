@@ -82,7 +82,8 @@ def _cells(node, xy0):
 
 def _psfex(node, xy0):
     """PSFEx's polynomial; its context holds offset and scale of x, then of y."""
-    from skydelta.io.psfex import PsfexPsf
+    from skydelta.lsst.offset_psf import OffsetPsf
+    from skydelta.lsst.psfex_psf import PsfexPsf
 
     degrees = node["degree"].numbers()
     context = node["context"].array()
@@ -95,13 +96,14 @@ def _psfex(node, xy0):
         if not (s > 0 and np.all(np.abs(ends - c) <= 2 * s)):
             msg = f"the PSFEx model's scaling of {axis}, ({axis} - {c:g}) / {s:g}, misses the image"
             raise BadPsfError(msg)
-    components = np.array(node["parameters"].array(), float)
+    components = np.array(node["parameters"].array(), np.float32)
     step = node.number("pixel_step")
     if not (components.ndim == 3 and 0 < step * max(components.shape) <= _WIDEST):
         msg = f"the PSFEx model is an array of {components.shape} with pixels of {step:g} px"
         raise BadPsfError(msg)
-    zero = tuple(float(c) - origin for c, origin in zip(zero, xy0, strict=True))
-    return PsfexPsf(components, int(degrees[0]), zero, tuple(map(float, scale)), step)
+    context = tuple((float(c), float(s)) for c, s in zip(zero, scale, strict=True))
+    psf = PsfexPsf(components, (int(degrees[0]),), context=context, pixstep=step)
+    return psf if tuple(xy0) == (0, 0) else OffsetPsf(psf, *xy0)
 
 
 def _piff(node, xy0):
