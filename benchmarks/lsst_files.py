@@ -69,6 +69,7 @@ def main():
             wrote = cpu(lambda path=path, how=compress: write_afw(path, large, compress=how))
             read = cpu(lambda path=path: read_exposure(path).psf.stamp(100, 100), 3)
             kind = "compressed" if compress else "plain"
+            megabytes = path.stat().st_size / 1e6
             figures = f"read {read:6.2f}  wrote {wrote:6.2f}"
             print(f"{kind:12} {megabytes:6.0f} MB  {figures}")
         for layout in ("gen2 names", "other names"):

@@ -14,6 +14,15 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items):
+    """The modules that take minutes first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: next((i for i, d in enumerate(_LONG) if d in item.path.parts), 9))
+
+
+_LONG = ("slurm", "workflow")
+"""Folders of tests."""
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """The folder of real sky beside the project; tests that need it are skipped without it."""
