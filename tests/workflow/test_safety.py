@@ -73,8 +73,9 @@ UNSAFE = {
     "attributes": {"system", "popen", "unsafe_load", "full_load", "allow_pickle"},
 }
 
-OWN_PICKLES = {"compare/child.py"}
-"""Job and answer of a child process, in a folder that its parent has just made."""
+PICKLES = {"compare/child.py", "lsst/piff_psf.py", "io/afw/psfs.py"}
+"""Job and answer of a child process, in a folder that its parent has just made; Piff's PSFs, which
+are read where `input.trust_pickles` says so, and their writer."""
 
 
 def unsafe_words(tree):
@@ -102,7 +103,7 @@ def test_no_module_runs_data_or_opens_a_port(root):
         for path in paths
         if (words := sorted(unsafe_words(ast.parse(path.read_text()))))
     }
-    allowed = {f"src/skydelta/{name}": ["pickle"] for name in OWN_PICKLES}
+    allowed = {f"src/skydelta/{name}": ["pickle"] for name in PICKLES}
     assert found == allowed
 
 
