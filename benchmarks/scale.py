@@ -1,11 +1,12 @@
 """What Snakemake itself costs on a large survey: dry run and no-op rerun, CPU time and memory.
 
-    python benchmarks/scale.py [--visits 1 10 40] [--batch N] [--keep DIR]
+    python benchmarks/scale.py [--visits 1 10 40] [--batch N] [--execute] [--keep DIR]
 
 Makes tables of VISITS x 189 exposures and the coadds under them, tiny images with true headers,
-and times `snakemake -n` on them. Then it puts an empty file under the name of every product,
-records them with `snakemake --touch`, and times a run that has nothing to do. With --batch the
-jobs are those of one of N batches.
+and times `snakemake -n` on them. Then it puts an empty file under the name of every product and
+times a run that has nothing to do. With --execute it then runs all jobs with `--touch`, which does
+nothing but Snakemake's own work for each (minutes). With --batch the jobs are those of one of N
+batches.
 """
 
 import argparse
@@ -85,14 +86,12 @@ def timed(folder, *arguments):
     """CPU seconds, wall seconds, peak MiB and output of `snakemake` on the survey."""
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
-        *("--directory", str(folder), "--cores", "1", "--quiet", "rules"),
-        *("--config", f"exposures={folder}/exposures.csv", f"coadds={folder}/coadds.csv", "--"),
+        *("--directory", str(folder), "--cores", "1", "--quiet", "rules", *arguments),
+        *("--config", f"exposures={folder}/exposures.csv", f"coadds={folder}/coadds.csv"),
     ]
-    flags = [a for a in arguments if a.startswith("-")]
-    values = command[:-1] + list(arguments) if flags else command
     start, out = time.time(), folder / "out.txt"
     with out.open("w") as stream:
-        process = subprocess.Popen(values, stdout=stream, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(out.read_text()[-3000:])
@@ -101,19 +100,17 @@ def timed(folder, *arguments):
 
 
 def products(visits):
-    """Names of every file that the workflow would make."""
-    names = [
-        *("results/overlaps/tracts_mapping.sqlite3", "results/overlaps/overlaps.csv"),
-        *("results/overlaps/exposures.csv", "results/status/summary.csv", "results/report.html"),
-        *("results/catalogue/diaSources.parquet", "results/catalogue/diaSources.fits"),
-    ]
+    """Names of every file that the workflow would make, those made first first."""
+    names = [f"results/overlaps/{name}" for name in ("tracts_mapping.sqlite3", "overlaps.csv")]
+    names.append("results/overlaps/exposures.csv")
     for visit in range(visits):
         for detector in range(DETECTORS):
             name = f"{visit:08d}-i-det{detector:03d}"
             folder = f"results/deepDiff/v{visit:08d}-fi"
             names += [f"{folder}/{kind}_{name}.fits" for kind in KINDS]
             names += [f"{folder}/diaSrc_{name}.parquet", f"results/status/{name}.json"]
-    return names
+    names += ["results/status/summary.csv", "results/catalogue/diaSources.parquet"]
+    return [*names, "results/catalogue/diaSources.fits", "results/report.html"]
 
 
 def main():
@@ -122,7 +119,7 @@ def main():
     parser.add_argument("--visits", type=int, nargs="+", default=[1, 10, 40])
     parser.add_argument("--batch", type=int, default=0)
     parser.add_argument("--keep", type=Path)
-    parser.add_argument("--no-touch", action="store_true")
+    parser.add_argument("--execute", action="store_true")
     arguments = parser.parse_args()
     batch = ["--batch", f"summary=1/{arguments.batch}"] if arguments.batch else []
     print("exposures  what         CPU s   wall s   peak MiB   jobs", flush=True)
@@ -131,10 +128,10 @@ def main():
             folder = (arguments.keep or Path(scratch)) / f"survey{visits}"
             if not folder.exists():
                 write_survey(folder, visits)
-            report(folder, visits * DETECTORS, batch, touch=not arguments.no_touch)
+            report(folder, visits * DETECTORS, batch, execute=arguments.execute)
 
 
-def report(folder, count, batch, touch):
+def report(folder, count, batch, execute):
     """Print the lines of one survey."""
 
     def line(what, cpu, wall, peak, text):
@@ -144,13 +141,13 @@ def report(folder, count, batch, touch):
 
     line("first start", *timed(folder, "-n", *batch))
     line("dry run", *timed(folder, "-n", *batch))
-    if touch:
-        for name in products(count // DETECTORS):
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-        line("touch", *timed(folder, "--touch", "--forcerun", "template", *batch))
-        line("nothing", *timed(folder, *batch))
+    for name in products(count // DETECTORS):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    line("nothing", *timed(folder, *batch))
+    if execute:
+        line("touched", *timed(folder, "--touch", "--forcerun", "template", *batch))
 
 
 if __name__ == "__main__":
