@@ -8,6 +8,7 @@ from skydelta.whitening import (
     centred,
     convolve_stamps,
     noise_power,
+    real_transform,
     transform,
     whitened,
     whitening_kernel,
@@ -60,7 +61,8 @@ class TestDecorrelationKernel:
 
     def test_power_is_flat(self, v_s, v_t):
         psi = whitened_template(v_s, v_t).psi
-        power = noise_power([(v_s, [psi]), (v_t, [KERNEL, psi])], 128)
+        hat = real_transform(psi, 128)
+        power = noise_power([v_s, v_t], [hat, real_transform(KERNEL, 128) * hat], [1.0, 1.0])
         assert power == pytest.approx(np.full(power.shape, v_s + v_t * KERNEL.sum() ** 2), rel=0.02)
 
     def test_correlated_template(self, v_s, v_t):
@@ -97,8 +99,8 @@ def test_noiseless_template_needs_no_decorrelation():
 def test_whitening_of_coloured_noise():
     """A sum of filtered white noises, whitened: unit variance after scaling, no neighbours."""
     kernels = [gaussian_stamp(0.8, 13), gaussian_stamp(0.6, 13)]
-    power = noise_power([(1.0, [kernels[0]]), (0.5, [kernels[1]]), (0.3, [])], 96)
-    psi = whitening_kernel(power, 41)
+    filters = [real_transform(kernel, 96) for kernel in (*kernels, np.ones((1, 1)))]
+    psi = whitening_kernel(noise_power([1.0, 0.5, 0.3], filters, [1.0] * 3), 41, 96)
     noise = sum(
         fftconvolve(white_noise((400, 400), k), kernel, mode="same")
         for k, kernel in enumerate(

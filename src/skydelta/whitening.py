@@ -39,32 +39,25 @@ def grid_size(*sizes):
     return fft.next_fast_len(int(sum(sizes)) + 1, real=True)
 
 
-def noise_power(terms, n):
-    """Power spectrum of a sum of independent images of white noise, each convolved in turn.
+def noise_power(variances, filters, correlations):
+    """Power spectrum of a sum of independent images of noise, each filtered.
 
     Parameters
     ----------
-    terms
-        Sequence of (variance, [kernels]) or (variance, [kernels], correlation): kernels are centred
-        odd stamps, possibly none, the correlation the image's own autocorrelation before them, of
-        sum 1.
-    n
-        Grid size.
+    variances
+        Of each image's noise before its filter; where it is correlated, of equivalent white noise.
+    filters
+        `real_transform` of each image's filter.
+    correlations
+        Spectra of the noise before the filters, as `filters`; 1 for white noise.
 
     Returns
     -------
     ndarray
-        (n, n), variance per pixel at each frequency.
+        Of a filter's shape, variance per pixel at each frequency.
     """
-    power = np.zeros((n, n))
-    for variance, kernels, *correlation in terms:
-        term = np.full((n, n), float(variance))
-        for rho in correlation:
-            term = term * spectrum(rho, n)
-        for kernel in kernels:
-            term = term * np.abs(transform(kernel, n)) ** 2
-        power += term
-    return power
+    terms = zip(variances, correlations, filters, strict=True)
+    return sum(v * rho * np.abs(hat) ** 2 for v, rho, hat in terms)
 
 
 def spectrum(correlation, n):
@@ -72,17 +65,19 @@ def spectrum(correlation, n):
     return 1.0 if correlation is None else np.maximum(transform(correlation, n).real, 0.0)
 
 
-def whitening_kernel(power, size):
+def whitening_kernel(power, size, n):
     """Centred kernel of unit sum that whitens noise of a given power spectrum.
 
     Parameters
     ----------
     power
-        (n, n) positive.
+        From `noise_power`, positive.
     size
         Odd width; at least twice that of the kernels that coloured the noise.
+    n
+        Grid size of the transforms.
     """
-    psi = centred(1.0 / np.sqrt(power), size)
+    psi = _real_centred(1.0 / np.sqrt(power), size, n)
     return psi / psi.sum()
 
 
@@ -132,11 +127,7 @@ def whitened(filters, variances, correlations=(None, None), size=None):
     n = grid_size(size, widest, rho_size)
     hats = [real_transform(f, n) for f in filters]
     rhos = [1.0 if r is None else np.maximum(real_transform(r, n).real, 0) for r in correlations]
-    power = sum(
-        v * rho * np.abs(hat) ** 2 for v, rho, hat in zip(variances, rhos, hats, strict=True)
-    )
-    psi = _real_centred(1.0 / np.sqrt(power), size, n)
-    psi /= psi.sum()
+    psi = whitening_kernel(noise_power(variances, hats, rhos), size, n)
     psi_hat = real_transform(psi, n)
     out, gains = [], []
     for f, hat, rho in zip(filters, hats, rhos, strict=True):

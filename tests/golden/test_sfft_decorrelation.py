@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from skydelta.whitening import noise_power, whitening_kernel
+from skydelta.whitening import noise_power, real_transform, whitening_kernel
 
 
 def sky_sigma(image):
@@ -35,6 +35,9 @@ def test_whitening_kernel_equals_sfft(shared_data):
     # SFFT's grid: twice the power of two above the largest kernel.
     largest = max(k.shape[0] for _, kernels in terms for k in kernels)
     n = 2 ** (int(np.ceil(np.log2(largest))) + 1)
-    kernel = whitening_kernel(noise_power(terms, n), expected.shape[0])
+    variances = [variance for variance, _ in terms]
+    filters = [np.prod([real_transform(k, n) for k in chain], axis=0) for _, chain in terms]
+    power = noise_power(variances, filters, [1.0] * len(terms))
+    kernel = whitening_kernel(power, expected.shape[0], n)
     assert kernel.sum() == pytest.approx(1.0)
     assert np.abs(kernel - expected).max() / expected.max() < 0.005
