@@ -1,12 +1,19 @@
 import numpy as np
 import pytest
+from scipy.special import gamma
 
 from skydelta.simulate import simulate_pair
 from skydelta.simulate.optics import MoffatField
-from skydelta.simulate.trails import draw_trail, draw_trails, trail_flux_per_px, trail_fwhm
+from skydelta.simulate.trails import draw_trail, draw_trails, trail_fwhm
 
 SHAPE = (200, 260)
 FWHM, BETA = 4.0, 3.5
+
+
+def trail_flux_per_px(peak, fwhm, beta):
+    """Counts per px of length of a trail whose middle line has `peak` counts per px."""
+    scale = 0.5 * fwhm / np.sqrt(2 ** (1 / beta) - 1)
+    return peak * scale * np.sqrt(np.pi) * gamma(beta - 1) / gamma(beta - 0.5)
 
 
 def test_flux_per_length_is_that_of_the_integrated_profile():

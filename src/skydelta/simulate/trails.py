@@ -1,7 +1,6 @@
 """Satellite trails: straight lines of light across an image, as wide as the seeing."""
 
 import numpy as np
-from scipy.special import gamma
 
 TRAIL_DTYPE = np.dtype([(name, "f8") for name in ("x0", "y0", "x1", "y1", "peak", "fwhm")])
 """A trail from (x0, y0) to (x1, y1), 0-based px: counts at its middle line, width across it, px."""
@@ -83,12 +82,6 @@ def trail_fwhm(fwhm, beta):
     """Width of a trail across, px, for a Moffat PSF of a FWHM and exponent."""
     scale = 0.5 * fwhm / np.sqrt(2 ** (1 / beta) - 1)
     return 2 * scale * np.sqrt(2 ** (1 / (beta - 0.5)) - 1)
-
-
-def trail_flux_per_px(peak, fwhm, beta):
-    """Counts per px of length of a trail whose middle line has `peak` counts per px."""
-    scale = 0.5 * fwhm / np.sqrt(2 ** (1 / beta) - 1)
-    return peak * scale * np.sqrt(np.pi) * gamma(beta - 1) / gamma(beta - 0.5)
 
 
 def _ends(x, y, angle, shape):
